@@ -1,0 +1,215 @@
+"""The native engine: one shard's memory layout, its only writer, and its lock-free readers.
+
+The engine knows nothing of sockets, processes, file names or topology: it is handed
+file descriptors of shared memory objects and maps them. All times are unix milliseconds,
+all sizes bytes, unless a name says otherwise. Keys are `bytes` of 0..=MAX_KEY_BYTES, values `bytes` of
+0..=MAX_VALUE_BYTES. A `str` key or value is its UTF-8 encoding; an `int` its decimal digits.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+LAYOUT_VERSION: Final[int]
+SLOT_COUNT: Final[int]
+MAX_KEY_BYTES: Final[int]
+MAX_VALUE_BYTES: Final[int]
+MAX_BATCH_COMMANDS: Final[int]
+MIN_MEMORY_BYTES: Final[int]
+POLICIES: Final[tuple[str, ...]]
+"""Names of the eviction policies, as in Redis' `maxmemory-policy`."""
+FAIL_POINTS: Final[tuple[str, ...]]
+"""Named places inside the engine's mutations where `arm_fail_point` may end the process."""
+DEBUG_BUILD: Final[bool]
+
+FLAG_TRANSACTION: Final[int]
+"""Batch flag: all commands of the batch take effect as one atomic log group."""
+FLAG_READ_ONLY: Final[int]
+"""Batch flag: a command that may write is refused."""
+
+class EngineError(Exception):
+    """The engine refuses: a bad argument, a region that cannot be used."""
+
+class LayoutMismatch(EngineError):
+    """The region has another layout version or is not one of ours."""
+
+class NoSpace(EngineError):
+    """/dev/shm (or the memory cgroup) has no space for the region."""
+
+class Busy(EngineError):
+    """A reader's bounded retries ran out (the bucket is being changed, or its owner died in it): ask the owner."""
+
+class Retired(EngineError):
+    """The mapped region is no longer the instance's: map it again by name."""
+
+class Overtaken(EngineError):
+    """The log ring has overwritten records that this tailer had not read: resynchronise."""
+
+class CommandError(EngineError):
+    """A command's error reply; `code` is its first word (ERR, WRONGTYPE, OOM, ...)."""
+
+    code: str
+    message: str
+
+class CommandSpec(NamedTuple):
+    """One row of the command table, the only place where commands are described."""
+
+    name: str
+    """Upper case, `b"GET"` on the wire."""
+    arity: int
+    """As in Redis: with the name; negative means at least that many."""
+    first_key: int
+    """Index of the first key counted from the name (1-based); 0 if there is none."""
+    last_key: int
+    """Index of the last key; -1 is the last argument; 0 if there is none."""
+    key_step: int
+    """Distance of one key to the next (2 in MSET)."""
+    flags: frozenset[str]
+    """Of: `write`, `readonly`, `fast`, `denyoom` (may need memory), `idempotent` (a repetition leaves the same
+    state; a client may send it again when the answer was lost), `local` (answered by a lock-free reader),
+    `all_shards` (has no key: it concerns every shard)."""
+    split: str
+    """How one command over several shards is split and merged: `none` (keys must share a slot), `values` (MGET: one
+    result per key, in order), `pairs` (MSET: key-value pairs, reply OK), `sum` (DEL, EXISTS, TOUCH, DBSIZE), `concat` (KEYS),
+    `ok` (FLUSHALL), `any` (RANDOMKEY, PING: one shard), `cursor` (SCAN), `text` (INFO)."""
+    family: str
+    """Family for the latency histograms: `read`, `write`, `counter`, `expiry`, `scan`, `keyspace`, `server`."""
+    summary: str
+
+COMMANDS: Final[tuple[CommandSpec, ...]]
+
+def key_slot(key: bytes | str) -> int:
+    """Hash slot 0..16383 of a key or of its {hash tag}: CRC16/XMODEM mod 16384, as Redis Cluster."""
+
+def key_slots(keys: Sequence[bytes | str]) -> list[int]: ...
+def arm_fail_point(name: str, after: int = 0) -> None:
+    """Kill this process by SIGKILL at the `after`+1-th passage of the named point. For tests."""
+
+class Owner:
+    """The single writer of one shard: executes command batches, expires, evicts, appends to the log.
+
+    Not thread-safe by design: one worker process, one thread. It keeps the descriptors' mappings, not the descriptors.
+    """
+
+    @staticmethod
+    def create(
+        data_fd: int,
+        hints_fd: int,
+        log_fd: int,
+        *,
+        memory_bytes: int,
+        shard: int = 0,
+        shards: int = 1,
+        log_bytes: int = ...,
+        policy: str = "noeviction",
+        capacity_bytes: int | None = None,
+    ) -> Owner:
+        """Format three empty shared memory objects (any size; they are resized) and own them.
+
+        `capacity_bytes` (default 4 x memory_bytes, at least 64 MiB) bounds what `memory_bytes` can be changed to live; it is address space, not memory.
+        Raises `NoSpace`, `EngineError`.
+        """
+
+    @staticmethod
+    def attach(data_fd: int, hints_fd: int, log_fd: int) -> Owner:
+        """Own regions that a former owner left, cleanly or not: repairs them, redoes what the log has and the
+        data has not. Raises `LayoutMismatch`, `EngineError`. See `recovery`.
+        """
+
+    @property
+    def recovery(self) -> dict[str, Any]:
+        """What `create`/`attach` did: created, clean, keys, repaired_buckets, redone_records, duration_us."""
+    @property
+    def generation(self) -> int:
+        """How many owners this region has had."""
+    def execute(self, payload: bytes, flags: int = 0) -> bytes:
+        """Run a batch: msgpack array of commands `[name, arg, ...]` -> msgpack array of as many results.
+
+        Arguments are bin, str, int or float. Results: nil, int, bin (data), str (a status such as "OK"), arrays of these, and
+        ext type 1 whose data is msgpack `[code, message]` for a failed command. A malformed payload raises `EngineError` and changes nothing.
+        """
+    def command(self, *args: bytes | str | int | float) -> Any:
+        """Run one command and return its result as Python objects (a status is a `str`). Raises `CommandError`."""
+    def tick(self, budget_us: int = 1000) -> bool:
+        """Heartbeat and a slice of housekeeping: reclaim expired entries, age marks, step compaction.
+        Call it between batches and at least every 100 ms. True if there is more to do at once."""
+    def configure(self, **options: Any) -> None:
+        """Change live: memory_bytes, policy, samples (1..=64), lfu_log_factor, lfu_decay_ms, epoch. Raises `EngineError`."""
+    def set_slots(self, bitmap: bytes | None) -> None:
+        """Own only the slots whose bit is set (2048 bytes, slot s is bit s%8 of byte s//8); None owns all.
+        A command on another slot is answered with the error code MOVED."""
+    def apply(self, records: bytes) -> int:
+        """Apply log records as `LogTailer.poll` returns them; each only if its stamp is newer than the entry's. Returns how many took effect.
+        They go to this shard's own log too. Raises `EngineError` on a corrupt record (nothing of that call after it is applied)."""
+    def stats(self) -> dict[str, Any]:
+        """Counters and gauges of the shard, see docs/stats.md."""
+    def latencies(self) -> dict[str, dict[str, int]]:
+        """Per command family: count, p50_ns, p99_ns, p999_ns, max_ns of execution since start."""
+    def digest(self) -> int:
+        """Order-free 64-bit digest of all live entries (key, value, stamp, expiry)."""
+    def verify(self) -> dict[str, int]:
+        """Walk everything and check that accounts add up; raises `EngineError` naming the first contradiction."""
+    def retire(self) -> None:
+        """Tell all readers that this region is no longer to be read (`Retired`)."""
+    def close(self) -> None:
+        """Mark a clean stop and unmap. Further calls raise `EngineError`."""
+
+def retire_region(data_fd: int) -> None:
+    """Mark a region whose owner is gone as retired, so that its readers map anew. Raises `LayoutMismatch` if it is not a region."""
+
+def region_info(data_fd: int) -> dict[str, Any]:
+    """Header of a data region without owning it: layout_version, shard, shards, generation, owner_pid, heartbeat_ms, state, keys, memory_bytes, ...
+    Raises `LayoutMismatch`."""
+
+class Reader:
+    """Lock-free, read-only view of all shards of one instance on this host. Thread-safe; survives fork."""
+
+    def __init__(self, shards: Sequence[tuple[int, int]], slots: bytes, decode: bool = False) -> None:
+        """`shards`: (data_fd, hints_fd) of shard 0, 1, ...; `slots`: 16384 little-endian uint16, slot -> shard.
+        `decode`: values come back as `str` (UTF-8, strict) instead of `bytes`. The descriptors may be closed afterwards."""
+    def get(self, key: bytes | str | int) -> Any:
+        """Value or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
+    def mget(self, keys: Sequence[bytes | str | int]) -> list[Any]:
+        """Values in order, None for a missing key."""
+    def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
+        """(value, stamp) of one consistent entry."""
+    def command(self, *args: bytes | str | int | float) -> Any:
+        """Run any command flagged `local` (one key, or several over all shards) and return its result as `Owner.command` does."""
+    def scan(self, shard: int, cursor: int, match: bytes | None, count: int, kind: str | None) -> tuple[int, list[bytes]]:
+        """One SCAN step over one shard; the next cursor is 0 when the shard is done."""
+    def shard_info(self, shard: int) -> dict[str, Any]:
+        """As `region_info`."""
+
+class LogTailer:
+    """Reader of one shard's write log."""
+
+    def __init__(self, log_fd: int, name: str, position: int | None = None) -> None:
+        """Register under `name` (up to 23 bytes). `position` None begins at the log's end, 0 at the oldest record in the ring; else a value of `position`.
+        Raises `EngineError` when all tailer places are taken, `Overtaken` if `position` is gone."""
+    @property
+    def position(self) -> int: ...
+    @property
+    def lag_bytes(self) -> int: ...
+    @property
+    def first_position(self) -> int: ...
+    def poll(self, max_bytes: int = 1 << 20) -> bytes:
+        """Whole records (and whole groups) in order, b"" if there are none. Raises `Overtaken`; then `resume_at_oldest` or resynchronise."""
+    def resume_at_oldest(self) -> int:
+        """Go on from the oldest whole record; returns how many bytes were missed."""
+    def close(self) -> None: ...
+
+class LogRecord(NamedTuple):
+    seq: int
+    stamp: int
+    epoch: int
+    node: int
+    kind: str
+    """`set`, `delete`, `expire_at` (new expiry only), `expired`, `evicted`, `flush`, `set_ref` (value too large for the ring)."""
+    key: bytes
+    value: bytes | None
+    expiry_ms: int
+    """0 = none"""
+    more: bool
+    """More records of the same atomic group follow."""
+
+def decode_records(records: bytes) -> list[LogRecord]:
+    """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
