@@ -1,0 +1,1 @@
+"""What all processes of an instance agree on: names, the directory region, wire frames and payloads."""

@@ -1,0 +1,38 @@
+"""Names of an instance and of its objects in /dev/shm."""
+
+import re
+from typing import Final, Literal
+
+from ..errors import ConfigError
+
+RegionKind = Literal["data", "hints", "log"]
+REGION_KINDS: Final[tuple[RegionKind, ...]] = ("data", "hints", "log")
+NAME_PREFIX: Final = "/shmcache."
+_INSTANCE: Final = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
+
+
+def check_instance_name(name: str) -> str:
+    """The name itself. Raises ConfigError if it cannot name an instance."""
+    if not _INSTANCE.fullmatch(name):
+        raise ConfigError(f"instance name {name!r} is not 1 to 40 of the characters A-Z a-z 0-9 _ -")
+    return name
+
+
+def directory_name(instance: str) -> str:
+    """POSIX name of the region that every client maps first."""
+    return f"{NAME_PREFIX}{check_instance_name(instance)}.directory"
+
+
+def region_name(instance: str, shard: int, kind: RegionKind) -> str:
+    """POSIX name of one of a shard's regions."""
+    return f"{NAME_PREFIX}{check_instance_name(instance)}.{shard}.{kind}"
+
+
+def instance_of(object_name: str) -> str | None:
+    """Instance that an object of /dev/shm (with or without the leading slash) belongs to; None if it is not one of ours."""
+    parts = object_name.removeprefix("/").split(".")
+    if len(parts) < 3 or parts[0] != "shmcache" or not _INSTANCE.fullmatch(parts[1]):
+        return None
+    is_directory = parts[2:] == ["directory"]
+    is_region = len(parts) == 4 and parts[2].isdecimal() and parts[3] in REGION_KINDS
+    return parts[1] if is_directory or is_region else None
