@@ -1,0 +1,1 @@
+"""A Redis-like cache in POSIX shared memory."""

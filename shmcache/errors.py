@@ -1,0 +1,144 @@
+"""All errors that shmcache raises, in one tree.
+
+ShmcacheError
+├── ConfigError              an option is wrong; names the option and where it came from
+├── InstanceNotFound         no instance of that name runs on this host
+├── InstanceExists           another server of that name runs already
+├── LayoutMismatch           a region was written by another layout version
+├── NoSpace                  /dev/shm or the memory cgroup is full
+├── ProtocolError            bytes that are not the protocol
+├── LimitExceeded            a message, batch or queue is over its limit
+├── DataError                an argument has a type that cannot be stored (also TypeError)
+├── Unavailable              nobody answers for the shard (also ConnectionError)
+│   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
+├── CacheTimeout             the call's time ran out, nothing was changed (also TimeoutError)
+└── ResponseError            a command's error reply, by its code:
+    ├── CommandFailed        ERR        ├── WrongType   WRONGTYPE     ├── OutOfMemory  OOM
+    ├── CrossSlot            CROSSSLOT  ├── Moved       MOVED         └── ReadOnly     READONLY
+    └── ShardFull            NOSPACE
+"""
+
+
+class ShmcacheError(Exception):
+    """Base of everything that shmcache raises on purpose."""
+
+
+class ConfigError(ShmcacheError):
+    """An option's value or source is wrong."""
+
+
+class InstanceNotFound(ShmcacheError):
+    """No instance of that name runs on this host (or it has just stopped)."""
+
+
+class InstanceExists(ShmcacheError):
+    """A server of that name runs already."""
+
+
+class LayoutMismatch(ShmcacheError):
+    """A shared memory object is not ours or has another layout version."""
+
+
+class NoSpace(ShmcacheError):
+    """/dev/shm or the memory cgroup has no room for a region."""
+
+
+class ProtocolError(ShmcacheError):
+    """A frame or payload that does not follow docs/protocol.md."""
+
+
+class LimitExceeded(ShmcacheError):
+    """A message, batch or queue is over its limit; nothing was executed."""
+
+
+class DataError(ShmcacheError, TypeError):
+    """An argument is neither bytes, str, int nor float."""
+
+
+class Unavailable(ShmcacheError, ConnectionError):
+    """The shard's worker could not be reached; nothing was executed."""
+
+
+class OutcomeUnknown(Unavailable):
+    """A write went out and its reply never came: it may or may not have happened."""
+
+
+class CacheTimeout(ShmcacheError, TimeoutError):
+    """The call's time ran out before anything was executed (or the call only reads)."""
+
+
+class ResponseError(ShmcacheError):
+    """A command's error reply. `code` is its class (`WRONGTYPE`), `message` the rest."""
+
+    default_code = "ERR"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message if self.code == "ERR" else f"{self.code} {self.message}"
+
+
+class CommandFailed(ResponseError):
+    """ERR: wrong arity, syntax, not an integer, unknown command ..."""
+
+
+class WrongType(ResponseError):
+    """WRONGTYPE: the key holds another kind of value."""
+
+    default_code = "WRONGTYPE"
+
+
+class OutOfMemory(ResponseError):
+    """OOM: the memory limit is reached and the policy may not evict."""
+
+    default_code = "OOM"
+
+
+class CrossSlot(ResponseError):
+    """CROSSSLOT: the keys of one command or transaction hash to different slots."""
+
+    default_code = "CROSSSLOT"
+
+
+class Moved(ResponseError):
+    """MOVED: the shard that was asked does not own the key's slot (any more)."""
+
+    default_code = "MOVED"
+
+
+class ReadOnly(ResponseError):
+    """READONLY: a write to a replica, or in a message flagged read-only."""
+
+    default_code = "READONLY"
+
+
+class ShardFull(ResponseError):
+    """NOSPACE: the host's shared memory is full, the write did not happen."""
+
+    default_code = "NOSPACE"
+
+
+_BY_CODE: dict[str, type[ResponseError]] = {
+    cls.default_code: cls
+    for cls in (CommandFailed, WrongType, OutOfMemory, CrossSlot, Moved, ReadOnly, ShardFull)
+}
+_REFUSALS: dict[str, type[ShmcacheError]] = {
+    "PROTOCOL": ProtocolError,
+    "LIMIT": LimitExceeded,
+    "DEADLINE": CacheTimeout,
+    "UNAVAILABLE": Unavailable,
+}
+
+
+def from_reply(code: str, message: str) -> ResponseError:
+    """The error of one failed command; an unknown code gives a plain `ResponseError`."""
+    return _BY_CODE.get(code, ResponseError)(code, message)
+
+
+def from_refusal(code: str, message: str) -> ShmcacheError:
+    """The error of a message that was refused as a whole (flag ERROR); nothing of it was executed."""
+    refusal = _REFUSALS.get(code)
+    return refusal(message) if refusal is not None else from_reply(code, message)
