@@ -1,0 +1,120 @@
+"""One server from the configuration to the exit code: what surrounds the supervisor's loop."""
+
+import contextlib
+import os
+import sys
+import time
+from typing import Any
+
+from .. import _engine
+from ..config import Config, format_size
+from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
+from ..protocol.directory import DirectoryWriter, new_snapshot
+from . import exit_codes
+from .children import Child
+from .logs import configure_logs, logger
+from .paths import group_id, prepare_runtime_dir, runtime_dir
+from .plan import Plan, make_plan, router_settings, worker_settings
+from .regions import SHM, adoptable, check_space, leftovers, list_objects, needed_bytes, remove_regions
+from .supervisor import Supervisor
+
+
+def run(config: Config) -> int:
+    """Run an instance in the foreground until SIGTERM or SIGINT; returns one of `exit_codes`.
+
+    Prints one line on stdout when ready; what keeps it from starting is one line on stderr.
+    """
+    configure_logs(config.log.log_level, config.log.log_format)
+    try:
+        return _run(config)
+    except ConfigError as error:
+        return _complain(error, exit_codes.BAD_CONFIG)
+    except InstanceExists as error:
+        return _complain(error, exit_codes.INSTANCE_EXISTS)
+    except (ShmcacheError, OSError) as error:
+        return _complain(error, exit_codes.START_FAILED)
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"shmcache: {error}", file=sys.stderr)
+    return code
+
+
+def _run(config: Config) -> int:
+    started = time.monotonic()
+    gid = group_id(config.instance.group)
+    folder = runtime_dir(config.instance.runtime_dir)
+    # Later starts have larger epochs, so that remote clients see that the slot table may be another one.
+    plan = make_plan(config, os.sched_getaffinity(0), folder, gid, epoch=int(time.time()))
+    router = Child("router", "shmcache.server.router", router_settings(config, plan))
+    settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
+    prepare_runtime_dir(folder, gid)
+    log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
+    try:
+        directory = DirectoryWriter.create(
+            new_snapshot(plan.instance, plan.workers, plan.epoch), mode=0o640 if gid >= 0 else 0o600, gid=gid
+        )
+    except OSError as error:
+        raise NoSpace(f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}") from None
+    try:
+        warm = _take_over(config, plan, log)
+        for shard in warm:
+            settings[shard]["create"] = False
+        workers = [Child(f"worker {item['shard']}", "shmcache.server.worker", item) for item in settings]
+
+        def announce(keys: int) -> None:
+            endpoints = [e for e in directory.current.router_endpoints if e.startswith("tcp:")]
+            print(
+                f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), {format_size(config.memory.memory)}, "
+                f"{'warm with ' + str(keys) + ' keys' if warm else 'empty'}, "
+                f"{', '.join(endpoints) or 'this host only'}, pid {os.getpid()}, "
+                f"started in {time.monotonic() - started:.2f} s",
+                flush=True,
+            )
+
+        supervisor = Supervisor(directory, workers, router, log, announce)
+        try:
+            code = supervisor.run()
+        finally:
+            supervisor.close()
+        _leave(config, plan, log)
+        return code
+    except BaseException:
+        # A start that failed must not leave half-made regions; those of an earlier run are kept.
+        if config.instance.ephemeral:
+            remove_regions(plan.instance)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            directory.retire()
+        directory.close()
+
+
+def _take_over(config: Config, plan: Plan, log: Any) -> frozenset[int]:
+    """Deal with what an earlier run left; returns the shards that start warm."""
+    if config.instance.cold:
+        freed = remove_regions(plan.instance)
+        if freed:
+            log.info("cold start: regions of an earlier run removed", freed_bytes=freed)
+    warm = adoptable(leftovers(plan.instance), plan.workers)
+    space = os.statvfs(SHM)
+    own = sum(item.allocated_bytes for item in list_objects(plan.instance))
+    warning = check_space(
+        needed_bytes(config.memory.memory, config.memory.log_size, plan.workers),
+        space.f_blocks * space.f_frsize,
+        space.f_bavail * space.f_frsize + own,
+    )
+    if warning:
+        log.warning("little space in /dev/shm", detail=warning)
+    if _engine.DEBUG_BUILD:
+        log.warning("this is a debug build of the engine: slow")
+    return warm
+
+
+def _leave(config: Config, plan: Plan, log: Any) -> None:
+    """After the stop: keep the regions for a warm start, or remove them."""
+    if config.instance.ephemeral:
+        log.info("stopped, regions removed", freed_bytes=remove_regions(plan.instance))
+        return
+    kept = sum(item.allocated_bytes for item in list_objects(plan.instance))
+    log.info("stopped, regions stay in /dev/shm for a warm start", kept_bytes=kept, kept=format_size(kept))

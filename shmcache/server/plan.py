@@ -1,0 +1,81 @@
+"""What the configuration means on this host: numbers, names and settings of the children. No processes here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import _engine
+from ..config import Config, format_size
+from ..errors import ConfigError
+from ..protocol.directory import SHARDS_MAX
+from .paths import ipc_endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An instance to be started."""
+
+    instance: str
+    workers: int
+    shard_memory_bytes: int
+    folder: Path
+    gid: int
+    epoch: int
+    cores: tuple[int, ...]
+    """One for each worker; empty when they are not pinned."""
+
+
+def make_plan(config: Config, cores: set[int], folder: Path, gid: int, epoch: int) -> Plan:
+    """The plan for a host with these usable cores. Raises ConfigError when the options contradict each other."""
+    workers = min(config.instance.workers or len(cores), SHARDS_MAX)
+    shard_memory = config.memory.memory // workers
+    if shard_memory < _engine.MIN_MEMORY_BYTES:
+        raise ConfigError(
+            f"memory: {format_size(config.memory.memory)} over {workers} workers is {format_size(shard_memory)} each; "
+            f"a shard needs at least {format_size(_engine.MIN_MEMORY_BYTES)}: give more memory or fewer workers"
+        )
+    pinned = config.instance.pin and len(cores) >= workers
+    return Plan(
+        config.instance.name, workers, shard_memory, folder, gid, epoch, tuple(sorted(cores)[:workers] if pinned else ())
+    )
+
+
+def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dict[str, Any]:
+    """Settings of one worker process, as JSON can carry them."""
+    return {
+        "instance": plan.instance,
+        "shard": shard,
+        "shards": plan.workers,
+        "create": create,
+        "apply_options": True,
+        "memory": {
+            "memory_bytes": plan.shard_memory_bytes,
+            "policy": config.memory.policy,
+            "samples": config.memory.samples,
+            "lfu_log_factor": config.memory.lfu_log_factor,
+            "lfu_decay_ms": config.memory.lfu_decay,
+        },
+        "log_bytes": config.memory.log_size,
+        "message_bytes": config.limits.message_size,
+        "endpoint": ipc_endpoint(plan.folder, plan.instance, f"w{shard}"),
+        "epoch": plan.epoch,
+        "gid": plan.gid,
+        "core": plan.cores[shard] if plan.cores else None,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+
+
+def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
+    """Settings of the router process."""
+    return {
+        "instance": plan.instance,
+        "listen": [*config.network.listen, ipc_endpoint(plan.folder, plan.instance, "router")],
+        "message_bytes": config.limits.message_size,
+        "outstanding_per_client": config.limits.outstanding_per_client,
+        "outstanding_per_shard": config.limits.outstanding_per_shard,
+        "unavailable_wait_ms": config.limits.unavailable_wait,
+        "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }

@@ -1,0 +1,148 @@
+"""The router process: requests from anywhere to the worker of their slot. `python -m shmcache.server.router SETTINGS`."""
+
+import os
+import resource
+import sys
+from typing import Any, Final
+
+import zmq
+
+from ..protocol.directory import Directory
+from . import exit_codes
+from .child import StopFlag, report, start_child
+from .logs import configure_logs, logger
+from .paths import remove_socket
+from .routing import Routing
+from .sockets import ConnectionCounter, keep_alive, limit_router
+
+POLL_MS: Final = 50
+STOP_WAIT_POLLS_MAX: Final = 10
+_DRAIN_MESSAGES_MAX: Final = 64
+SOCKETS_MAX: Final = 4_096
+
+
+def raise_descriptor_limit() -> int:
+    """Allow as many connections as the host lets this user have; returns that number."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+class Router:
+    """Moves messages between the sockets; `Routing` decides where to."""
+
+    def __init__(self, settings: dict[str, Any], log: Any) -> None:
+        self._settings, self._log = settings, log
+        self._directory = Directory.open(settings["instance"])
+        self._context = zmq.Context(io_threads=1)
+        self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
+        self._front = self._context.socket(zmq.ROUTER)
+        limit_router(self._front, settings["message_bytes"])
+        keep_alive(self._front)
+        # A host that restarts its client within the same port must not be locked out by the dead connection's identity.
+        self._front.router_handover = 1
+        self._connections = ConnectionCounter(self._front)
+        self._poller = zmq.Poller()
+        self._backs: dict[int, zmq.Socket[bytes]] = {}
+        self._version = -1
+        self._routing = Routing(self._directory.snapshot(), settings, self._reply, self._forward, self._connections)
+
+    def bind(self) -> list[str]:
+        """Listen; returns the endpoints with the ports in force. Raises zmq.ZMQError."""
+        endpoints = []
+        for endpoint in self._settings["listen"]:
+            if endpoint.startswith("ipc://"):
+                remove_socket(endpoint)
+            try:
+                self._front.bind(endpoint)
+            except zmq.ZMQError as error:
+                raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
+            endpoints.append(self._front.last_endpoint.rstrip(b"\0").decode())
+            if endpoint.startswith("ipc://") and self._settings["gid"] >= 0:
+                os.chown(endpoint.removeprefix("ipc://"), -1, self._settings["gid"])
+                os.chmod(endpoint.removeprefix("ipc://"), 0o660)
+        self._poller.register(self._front, zmq.POLLIN)
+        return endpoints
+
+    def run(self, stop: StopFlag) -> None:
+        """Route until `stop` is set; then take nothing new and bring back the replies that come soon."""
+        polls_left = STOP_WAIT_POLLS_MAX
+        while polls_left:
+            if stop.set:
+                if polls_left == STOP_WAIT_POLLS_MAX:
+                    self._poller.unregister(self._front)
+                polls_left = polls_left - 1 if self._routing.outstanding else 0
+            if self._directory.version != self._version:
+                self._follow_directory()
+            for socket, _ in self._poller.poll(POLL_MS):
+                take = self._routing.request if socket is self._front else self._routing.reply
+                try:
+                    for _ in range(_DRAIN_MESSAGES_MAX):
+                        take(socket.recv_multipart(zmq.NOBLOCK))
+                except zmq.Again:
+                    pass
+            self._routing.expire()
+            self._connections.update()
+
+    def close(self) -> None:
+        """Send what is on its way, bounded by a second, and stop listening."""
+        self._connections.close()
+        self._front.close(linger=1000)
+        for back in self._backs.values():
+            back.close(linger=0)
+        self._context.term()
+        for endpoint in self._settings["listen"]:
+            if endpoint.startswith("ipc://"):
+                remove_socket(endpoint)
+
+    def _follow_directory(self) -> None:
+        self._version = self._directory.version
+        for shard, endpoint in self._routing.update(self._directory.snapshot()):
+            if shard in self._backs:
+                # With what it still had queued: the worker that this was meant for is gone.
+                self._poller.unregister(self._backs[shard])
+                self._backs.pop(shard).close(linger=0)
+            if endpoint is not None:
+                back = self._context.socket(zmq.DEALER)
+                limit_router(back, -1)
+                back.connect(endpoint)
+                self._backs[shard] = back
+                self._poller.register(back, zmq.POLLIN)
+                self._routing.flush(shard)
+
+    def _forward(self, shard: int, message: list[bytes]) -> bool:
+        try:
+            self._backs[shard].send_multipart(message, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def _reply(self, message: list[bytes]) -> None:
+        try:
+            self._front.send_multipart(message, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            # A client that is gone or does not read loses its reply.
+            self._log.debug("reply dropped", reason=error.strerror)
+
+
+def main() -> int:
+    """Route until SIGTERM; returns the exit code."""
+    settings, stop = start_child()
+    configure_logs(settings["log_level"], settings["log_format"])
+    log = logger(process="router", instance=settings["instance"], pid=os.getpid())
+    descriptors = raise_descriptor_limit()
+    router = Router(settings, log)
+    try:
+        endpoints = router.bind()
+    except zmq.ZMQError as error:
+        report(settings, error=error.strerror, kind="Listen")
+        return exit_codes.START_FAILED
+    report(settings, ready=True, endpoints=endpoints)
+    log.debug("router ready", endpoints=endpoints, descriptors=descriptors)
+    router.run(stop)
+    router.close()
+    return exit_codes.STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

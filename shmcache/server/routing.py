@@ -1,0 +1,190 @@
+"""What the router decides: where a request goes, what waits, what is refused. No sockets here."""
+
+import struct
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..errors import ProtocolError
+from ..protocol import codec, frames
+from ..protocol.directory import SLOTS, DirectorySnapshot
+from .sockets import ConnectionCounter
+from .stats import router_stats
+from .topology import topology
+
+BACKLOG_BYTES_MAX: Final = 64 << 20
+
+Message = list[bytes]
+Key = tuple[bytes, int]
+"""Route and request id of a request: its identity as long as it is outstanding."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One shard as the router sees it."""
+
+    generation: int = 0
+    up: bool = False
+    pending: set[Key] = field(default_factory=set)
+    backlog: deque[tuple[float, Message, frames.Header]] = field(default_factory=deque)
+    """What waits for a worker to come: with the monotonic time at which it is refused."""
+    backlog_bytes: int = 0
+
+
+class Routing:
+    """State and decisions of the router."""
+
+    def __init__(
+        self,
+        snapshot: DirectorySnapshot,
+        settings: dict[str, Any],
+        send_reply: Callable[[Message], None],
+        forward: Callable[[int, Message], bool],
+        connections: ConnectionCounter | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._snapshot = snapshot
+        self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
+        self._lanes = [Lane() for _ in snapshot.shards]
+        self._per_client_max: int = settings["outstanding_per_client"]
+        self._per_shard_max: int = settings["outstanding_per_shard"]
+        self._wait_s: float = settings["unavailable_wait_ms"] / 1000
+        self._send_reply, self._forward, self._clock = send_reply, forward, clock
+        self._connections = connections
+        self._per_client: Counter[bytes] = Counter()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def outstanding(self) -> int:
+        """Requests that have no answer yet."""
+        return self._per_client.total()
+
+    def update(self, snapshot: DirectorySnapshot) -> Iterator[tuple[int, str | None]]:
+        """Take note of a changed directory; yields (shard, endpoint or None) of every worker that came or went."""
+        self._snapshot = snapshot
+        self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
+        for lane, record in zip(self._lanes, snapshot.shards, strict=True):
+            up = record.state == "serving"
+            if (up, record.generation) == (lane.up, lane.generation):
+                continue
+            # Whether a request that had been forwarded was executed, nobody knows: its client decides what that means.
+            for key in lane.pending:
+                self._settle(key)
+            lane.pending.clear()
+            lane.up, lane.generation = up, record.generation
+            yield record.shard, record.endpoints[0] if up else None
+
+    def flush(self, shard: int) -> None:
+        """Forward what has waited for the shard's worker."""
+        lane = self._lanes[shard]
+        waiting, lane.backlog, lane.backlog_bytes = lane.backlog, deque(), 0
+        for _, message, header in waiting:
+            self._dispatch(shard, message, header)
+
+    def request(self, message: Message) -> None:
+        """Handle one message from a client."""
+        self._counts["requests"] += 1
+        if len(message) < 3:
+            return self._refuse(message[:1], None, "PROTOCOL", "a message is [header][payload]")
+        try:
+            header = frames.unpack_header(message[-2])
+        except ProtocolError as error:
+            return self._refuse(message[:-2], None, "PROTOCOL", str(error))
+        if header.flags & frames.CONTROL and self._control(message, header):
+            return None
+        shard = self._shard_of[header.slot]
+        client = message[0]
+        if self._per_client[client] >= self._per_client_max:
+            text = f"{self._per_client_max} requests of this client are outstanding (outstanding_per_client)"
+            return self._refuse(message[:-2], header, "LIMIT", text)
+        lane = self._lanes[shard]
+        if len(lane.pending) + len(lane.backlog) >= self._per_shard_max:
+            text = f"{self._per_shard_max} requests for shard {shard} are outstanding (outstanding_per_shard)"
+            return self._refuse(message[:-2], header, "LIMIT", text)
+        self._per_client[client] += 1
+        self._dispatch(shard, message, header)
+        return None
+
+    def reply(self, message: Message) -> None:
+        """Handle one message from a worker."""
+        if len(message) >= 3:
+            key = (message[0], frames.request_id_of(message[-2]))
+            for lane in self._lanes:
+                if key in lane.pending:
+                    lane.pending.discard(key)
+                    self._settle(key)
+                    break
+            self._counts["replies"] += 1
+            self._send_reply(message)
+
+    def expire(self) -> None:
+        """Refuse what has waited too long for a worker that does not come."""
+        now = self._clock()
+        for shard, lane in enumerate(self._lanes):
+            while lane.backlog and lane.backlog[0][0] <= now:
+                _, message, header = lane.backlog.popleft()
+                lane.backlog_bytes -= len(message[-1])
+                self._unavailable(shard, message, header)
+
+    def _dispatch(self, shard: int, message: Message, header: frames.Header) -> None:
+        lane = self._lanes[shard]
+        if lane.up:
+            key = (message[0], header.request_id)
+            if key in lane.pending:
+                # A client that asks again under the same id: one of the two counts.
+                self._settle(key)
+            if self._forward(shard, message):
+                lane.pending.add(key)
+            else:
+                lane.pending.discard(key)
+                self._unavailable(shard, message, header)
+        elif lane.backlog_bytes + len(message[-1]) > BACKLOG_BYTES_MAX:
+            self._unavailable(shard, message, header)
+        else:
+            lane.backlog.append((self._clock() + self._wait_s, message, header))
+            lane.backlog_bytes += len(message[-1])
+
+    def _unavailable(self, shard: int, message: Message, header: frames.Header) -> None:
+        self._settle((message[0], header.request_id))
+        self._refuse(message[:-2], header, "UNAVAILABLE", f"shard {shard} has no worker at present; not executed")
+
+    def _settle(self, key: Key) -> None:
+        self._per_client[key[0]] -= 1
+        if self._per_client[key[0]] <= 0:
+            del self._per_client[key[0]]
+
+    def _control(self, message: Message, header: frames.Header) -> bool:
+        """Answer a control call that concerns the router; False if it is one for a worker."""
+        try:
+            call, arguments = codec.decode_control(message[-1])
+        except ProtocolError as error:
+            self._refuse(message[:-2], header, "PROTOCOL", str(error))
+            return True
+        result: Any
+        if call == "topology":
+            result = topology(self._snapshot)
+        elif call == "stats" and arguments.get("router"):
+            result = router_stats(self._figures())
+        else:
+            return False
+        answer = frames.pack_header(0, header.slot, self._snapshot.epoch, header.request_id, 0)
+        self._send_reply([*message[:-2], answer, codec.encode_results([result])])
+        return True
+
+    def _figures(self) -> dict[str, Any]:
+        return {
+            "requests": self._counts["requests"],
+            "replies": self._counts["replies"],
+            "refused": self._counts["refused"],
+            "outstanding": self.outstanding,
+            "waiting": sum(len(lane.backlog) for lane in self._lanes),
+            "clients": self._connections.count if self._connections else 0,
+        }
+
+    def _refuse(self, route: Message, header: frames.Header | None, code: str, text: str) -> None:
+        self._counts["refused"] += 1
+        slot, request_id = (header.slot, header.request_id) if header else (0, 0)
+        answer = frames.pack_header(frames.ERROR, slot, self._snapshot.epoch, request_id, 0)
+        self._send_reply([*route, answer, codec.encode_error(code, text)])

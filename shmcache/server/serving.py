@@ -1,0 +1,166 @@
+"""The worker's loop: requests from the socket through the engine and back.
+
+Between two requests stands as little Python as possible: a blocking receive with a timeout instead of a poller,
+plain bytes, one native call for the batch.
+"""
+
+import contextlib
+import os
+import time
+from typing import Any, Final
+
+import zmq
+
+from .. import _engine
+from ..errors import ProtocolError
+from ..protocol import codec, frames
+from ..protocol.directory import Directory
+from .child import StopFlag
+from .paths import remove_socket
+from .sockets import ConnectionCounter, limit_router
+from .stats import worker_stats
+from .topology import topology
+
+TICK_MS_MAX: Final = 100
+_TICK_NS: Final = 20_000_000
+_DRAIN_MESSAGES_MAX: Final = 64
+
+_ENGINE_FLAGS: Final = tuple(
+    (_engine.FLAG_TRANSACTION if flags & frames.TRANSACTION else 0)
+    | (_engine.FLAG_READ_ONLY if flags & frames.READ_ONLY else 0)
+    for flags in range(256)
+)
+LIVE_OPTIONS: Final = ("memory_bytes", "policy", "samples", "lfu_log_factor", "lfu_decay_ms")
+
+
+def batch_length(payload: bytes) -> int:
+    """Number of commands that the msgpack array of a payload announces; 0 if it is none."""
+    if payload[:1] and 0x90 <= payload[0] <= 0x9F:
+        return payload[0] & 15
+    if payload[:1] == b"\xdc":
+        return int.from_bytes(payload[1:3], "big")
+    return int.from_bytes(payload[1:5], "big") if payload[:1] == b"\xdd" else 0
+
+
+class Service:
+    """Serves one shard's owner on a ROUTER socket."""
+
+    def __init__(self, owner: _engine.Owner, directory: Directory, settings: dict[str, Any], log: Any) -> None:
+        self._owner, self._directory, self._settings, self._log = owner, directory, settings, log
+        self._epoch: int = settings["epoch"]
+        self._context = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.ROUTER)
+        limit_router(self._socket, settings["message_bytes"])
+        self._socket.rcvtimeo = TICK_MS_MAX
+        self._connections = ConnectionCounter(self._socket)
+        self.messages = 0
+        self.drains = 0
+        self.refused = 0
+        self.drain_max = 0
+
+    def bind(self) -> None:
+        """Listen at the shard's endpoint; a dead predecessor's socket file is replaced."""
+        endpoint = self._settings["endpoint"]
+        remove_socket(endpoint)
+        self._socket.bind(endpoint)
+        if self._settings["gid"] >= 0:
+            path = endpoint.removeprefix("ipc://")
+            os.chown(path, -1, self._settings["gid"])
+            os.chmod(path, 0o660)
+
+    def run(self, stop: StopFlag) -> None:
+        """Serve until `stop` is set."""
+        receive, answer, tick = self._socket.recv_multipart, self._answer, self._owner.tick
+        now, busy, more = time.monotonic_ns, False, False
+        ticked = 0
+        while not stop.set:
+            flags = zmq.NOBLOCK if busy or more else 0
+            count = 0
+            try:
+                while count < _DRAIN_MESSAGES_MAX:
+                    answer(receive(flags))
+                    count += 1
+                    flags = zmq.NOBLOCK
+            except zmq.Again:
+                pass
+            if count:
+                self.messages += count
+                self.drains += 1
+                self.drain_max = max(self.drain_max, count)
+            busy = count == _DRAIN_MESSAGES_MAX
+            if more or not count or now() - ticked > _TICK_NS:
+                more = tick()
+                ticked = now()
+                self._connections.update()
+
+    def close(self) -> None:
+        """Send what is on its way, bounded by a second, and stop listening."""
+        self._connections.close()
+        self._socket.close(linger=1000)
+        self._context.term()
+        remove_socket(self._settings["endpoint"])
+
+    def _answer(self, message: list[bytes]) -> None:
+        if len(message) < 3:
+            return self._refuse(message[:1], None, "PROTOCOL", "a message is [header][payload]")
+        payload = message[-1]
+        try:
+            header = frames.unpack_header(message[-2])
+        except ProtocolError as error:
+            return self._refuse(message[:-2], None, "PROTOCOL", str(error))
+        flags, slot, _, request_id, deadline_ms = header
+        if deadline_ms and time.time() * 1000 > deadline_ms:
+            return self._refuse(message[:-2], header, "DEADLINE", "the deadline passed before execution")
+        if flags & frames.CONTROL:
+            return self._control(message, header)
+        try:
+            message[-1] = self._owner.execute(payload, _ENGINE_FLAGS[flags])
+        except _engine.EngineError as error:
+            code = "LIMIT" if batch_length(payload) > _engine.MAX_BATCH_COMMANDS else "PROTOCOL"
+            return self._refuse(message[:-2], header, code, str(error))
+        message[-2] = frames.pack_header(0, slot, self._epoch, request_id, 0)
+        self._send(message)
+
+    def _send(self, message: list[bytes]) -> None:
+        # A peer that is gone or does not read loses its reply; a ROUTER never waits for one.
+        with contextlib.suppress(zmq.ZMQError):
+            self._socket.send_multipart(message, zmq.NOBLOCK)
+
+    def _refuse(self, route: list[bytes], header: frames.Header | None, code: str, text: str) -> None:
+        self.refused += 1
+        slot, request_id = (header.slot, header.request_id) if header else (0, 0)
+        reply = frames.pack_header(frames.ERROR, slot, self._epoch, request_id, 0)
+        self._send([*route, reply, codec.encode_error(code, text)])
+
+    def _control(self, message: list[bytes], header: frames.Header) -> None:
+        try:
+            call, arguments = codec.decode_control(message[-1])
+            result = self._call(call, arguments)
+        except (ProtocolError, _engine.EngineError, TypeError) as error:
+            return self._refuse(message[:-2], header, "PROTOCOL", str(error))
+        message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
+        message[-1] = codec.encode_results([result])
+        self._send(message)
+
+    def _call(self, call: str, arguments: dict[str, Any]) -> Any:
+        if call == "topology":
+            return topology(self._directory.snapshot())
+        if call == "stats":
+            counters = {
+                "messages": self.messages,
+                "drains": self.drains,
+                "drain_messages_max": self.drain_max,
+                "refused": self.refused,
+                "clients": self._connections.count,
+            }
+            return worker_stats(self._owner, self._settings["shard"], counters)
+        if call == "configure":
+            unknown = set(arguments) - set(LIVE_OPTIONS)
+            if unknown:
+                raise ProtocolError(f"not a live option: {', '.join(sorted(map(str, unknown)))}")
+            if arguments:
+                self._owner.configure(**arguments)
+                self._log.info("options changed", **arguments)
+            stats = self._owner.stats()
+            return {name: stats[name] for name in LIVE_OPTIONS if name in stats}
+        raise ProtocolError(f"unknown control call {call!r}")

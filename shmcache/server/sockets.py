@@ -1,0 +1,63 @@
+"""Settings of the server's ZeroMQ sockets, and how many peers each has."""
+
+import contextlib
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+HIGH_WATER_MESSAGES: Final = 20_000
+HANDSHAKE_MS_MAX: Final = 5_000
+HEARTBEAT_MS: Final = 10_000
+HEARTBEAT_TIMEOUT_MS: Final = 30_000
+LISTEN_BACKLOG: Final = 4_096
+
+
+def limit_router(socket: "zmq.Socket[bytes]", message_bytes: int) -> None:
+    """Bound what strangers can make this listening socket hold: message size, queues, half-open and dead connections."""
+    socket.maxmsgsize = message_bytes
+    socket.rcvhwm = HIGH_WATER_MESSAGES
+    socket.sndhwm = HIGH_WATER_MESSAGES
+    socket.linger = 0
+    socket.handshake_ivl = HANDSHAKE_MS_MAX
+    socket.backlog = LISTEN_BACKLOG
+
+
+def keep_alive(socket: "zmq.Socket[bytes]") -> None:
+    """Find peers on other hosts that vanished without a word."""
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = 60
+    socket.tcp_keepalive_intvl = 15
+    socket.tcp_keepalive_cnt = 4
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+
+
+class ConnectionCounter:
+    """Number of peers that are connected to a socket."""
+
+    _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+
+    def __init__(self, socket: "zmq.Socket[bytes]") -> None:
+        self._socket = socket
+        self._monitor = socket.get_monitor_socket(self._EVENTS)
+        self._peers: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        return len(self._peers)
+
+    def update(self) -> None:
+        """Take note of what happened since the last call."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
+                # A failed handshake ends in `disconnected` too: the descriptor tells which peer it was.
+                if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                    self._peers.add(event["value"])
+                else:
+                    self._peers.discard(event["value"])
+
+    def close(self) -> None:
+        """Stop counting."""
+        self._socket.disable_monitor()

@@ -1,0 +1,184 @@
+"""The supervisor: starts an instance's processes, keeps them running, stops them in order."""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..errors import ShmcacheError
+from ..protocol.directory import DirectoryWriter
+from . import exit_codes
+from .children import Child
+from .restarts import has_failed, recent, restart_delay_s
+
+ROUTER_STOP_S_MAX: Final = 3.0
+WORKER_STOP_S_MAX: Final = 30.0
+_LOOP_S_MAX: Final = 1.0
+
+
+class StartFailed(ShmcacheError):
+    """A child says that the world does not let it start."""
+
+
+class Supervisor:
+    """Workers and router of one instance, from the first start to the ordered stop."""
+
+    def __init__(
+        self, directory: DirectoryWriter, workers: list[Child], router: Child, log: Any, on_ready: Callable[[int], None]
+    ) -> None:
+        """`on_ready` is called once, with the number of keys, when all children serve."""
+        self._directory, self._workers, self._router, self._log = directory, workers, router, log
+        self._on_ready = on_ready
+        self._children = [*workers, router]
+        self._keys = [0] * len(workers)
+        self._serving = False
+        self._signals = 0
+        self._selector = selectors.DefaultSelector()
+        self._wake, wake_write = socket.socketpair()
+        self._wake.setblocking(False)
+        wake_write.setblocking(False)
+        self._wake_write = wake_write
+        self._selector.register(self._wake, selectors.EVENT_READ, self._on_wake)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+
+    def run(self) -> int:
+        """Supervise until a signal asks for the stop; returns the exit code. Raises StartFailed, with no child left."""
+        try:
+            for child in self._children:
+                self._start(child)
+            while not self._signals:
+                self._step(_LOOP_S_MAX)
+        except StartFailed:
+            self._kill_all()
+            raise
+        except BaseException:
+            self._log.exception("supervisor failed")
+            self._kill_all()
+            raise
+        return self._stop()
+
+    def close(self) -> None:
+        """Give back signals and descriptors."""
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self._selector.close()
+        self._wake.close()
+        self._wake_write.close()
+
+    def _on_signal(self, *_: object) -> None:
+        self._signals += 1
+
+    def _on_wake(self) -> None:
+        self._wake.recv(4096)
+
+    def _step(self, wait_s: float) -> None:
+        """Wait for events, at most until the next restart is due, and handle them."""
+        now = time.monotonic()
+        due = [child.restart_at for child in self._children if child.restart_at is not None]
+        wait_s = max(0.0, min([wait_s, *(at - now for at in due)]))
+        for key, _ in self._selector.select(wait_s):
+            # An earlier event of the same turn may have ended what this one belongs to.
+            if key.fileobj in self._selector.get_map():
+                key.data()
+        now = time.monotonic()
+        for child in self._children:
+            if child.restart_at is not None and child.restart_at <= now and not self._signals:
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        child.start()
+        self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
+        self._selector.register(child.report_fd, selectors.EVENT_READ, lambda: self._on_report(child))
+        if child is not self._router:
+            self._directory.update_shard(self._workers.index(child), owner_pid=child.pid)
+
+    def _on_report(self, child: Child) -> None:
+        reports = child.hear()
+        if reports is None:
+            self._selector.unregister(child.report_fd)
+            return
+        for report in reports:
+            if report.get("ready"):
+                self._on_child_ready(child, report)
+            elif not self._serving and not child.was_ready:
+                raise StartFailed(report["error"])
+            else:
+                self._log.error("child cannot start", role=child.role, reason=report["error"])
+
+    def _on_child_ready(self, child: Child, report: dict[str, Any]) -> None:
+        child.ready = child.was_ready = True
+        if child is self._router:
+            # The ports that were free at the first start stay the instance's.
+            child.settings["listen"] = report["endpoints"]
+            self._directory.update(router_endpoints=tuple(report["endpoints"]))
+        else:
+            shard = self._workers.index(child)
+            # From here on the region is formatted, and holds the options in force with their live changes.
+            child.settings |= {"create": False, "apply_options": False}
+            self._keys[shard] = report["recovery"].get("keys", 0)
+            self._directory.update_shard(
+                shard, generation=report["generation"], state="serving", endpoints=(child.settings["endpoint"],)
+            )
+            self._log.info("shard ready", shard=shard, generation=report["generation"], **report["recovery"])
+        if not self._serving and all(child.ready for child in self._children):
+            self._serving = True
+            self._directory.update(state="serving")
+            self._on_ready(sum(self._keys))
+
+    def _on_death(self, child: Child) -> None:
+        pid = child.pid
+        reports = child.hear()
+        self._selector.unregister(child.pidfd)
+        if child.report_fd in self._selector.get_map():
+            self._selector.unregister(child.report_fd)
+        code = child.reap()
+        now = time.monotonic()
+        child.deaths = [*recent(child.deaths, now), now]
+        failed = has_failed(len(child.deaths))
+        if child is not self._router:
+            state = "failed" if failed else "down"
+            self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
+        if self._signals:
+            return
+        for report in reports or []:
+            if "error" in report and not self._serving and not child.was_ready:
+                raise StartFailed(report["error"])
+        delay = restart_delay_s(len(child.deaths))
+        child.restart_at = now + delay
+        fields = {"role": child.role, "pid": pid, "exit": code, "recent_deaths": len(child.deaths), "restart_in_s": delay}
+        if failed:
+            self._log.error("child dies at every start", **fields)
+        else:
+            self._log.warning("child died, starting it again", **fields)
+
+    def _kill_all(self) -> None:
+        self._signals = max(self._signals, 1)
+        for child in self._children:
+            child.restart_at = None
+            if child.pid:
+                child.signal(signal.SIGKILL)
+                child.reap()
+
+    def _stop(self) -> int:
+        self._directory.update(state="stopping")
+        self._log.info("stopping")
+        for group, patience_s in (([self._router], ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX)):
+            for child in group:
+                child.restart_at = None
+                child.signal(signal.SIGTERM)
+            until = time.monotonic() + patience_s
+            while any(child.pid for child in group) and time.monotonic() < until and self._signals < 2:
+                self._step(until - time.monotonic())
+        if self._signals > 1:
+            self._log.warning("stop forced by a second signal")
+        overdue = [child.role for child in self._children if child.pid]
+        if overdue:
+            self._log.warning("children killed", roles=overdue)
+        self._kill_all()
+        return exit_codes.FORCED if self._signals > 1 else exit_codes.STOPPED

@@ -1,0 +1,36 @@
+"""The `topology` call: the slot table in the form that remote clients get."""
+
+import struct
+from typing import Any
+
+from ..protocol.directory import SLOTS, DirectorySnapshot
+
+
+def slot_ranges(slots: bytes) -> list[list[int]]:
+    """[[first, last, shard], ...] of a slot table, in order and without gaps."""
+    ranges: list[list[int]] = []
+    for slot, shard in enumerate(struct.unpack(f"<{SLOTS}H", slots)):
+        if ranges and ranges[-1][2] == shard:
+            ranges[-1][1] = slot
+        else:
+            ranges.append([slot, slot, shard])
+    return ranges
+
+
+def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
+    """What the call `topology` returns (docs/protocol.md)."""
+    return {
+        "instance": snapshot.instance,
+        "epoch": snapshot.epoch,
+        "shards": [{"shard": record.shard, "endpoints": list(record.endpoints)} for record in snapshot.shards],
+        "slots": slot_ranges(snapshot.slots),
+    }
+
+
+def slot_bitmap(slots: bytes, shard: int) -> bytes:
+    """The slots of one shard as 2048 bytes; slot s is bit s % 8 of byte s // 8."""
+    bits = bytearray(SLOTS // 8)
+    for slot, owner in enumerate(struct.unpack(f"<{SLOTS}H", slots)):
+        if owner == shard:
+            bits[slot >> 3] |= 1 << (slot & 7)
+    return bytes(bits)
