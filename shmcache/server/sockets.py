@@ -40,6 +40,7 @@ class ConnectionCounter:
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
+        # Without a filter of its own the PAIR socket keeps its context from ending: `close` must end it too.
         self._monitor = socket.get_monitor_socket(self._EVENTS)
         self._peers: set[int] = set()
 
@@ -61,3 +62,4 @@ class ConnectionCounter:
     def close(self) -> None:
         """Stop counting."""
         self._socket.disable_monitor()
+        self._monitor.close(linger=0)
