@@ -1,0 +1,106 @@
+"""The asyncio client: `async with shmcache.aio.connect() as cache: await cache.get("k")`."""
+
+from collections.abc import AsyncIterator, Coroutine, Generator
+from types import TracebackType
+from typing import Any, Self
+
+from .client.arguments import Key, plain
+from .client.core import NOT_READ, ClientCore, _not_attached
+from .client.loop import LoopChannels
+from .client.pipeline import PipelineCore
+from .limits import CLIENT_TIMEOUT_S
+
+__all__ = ["Client", "Pipeline", "connect"]
+
+
+class Client(ClientCore):
+    """The methods of `shmcache.Client`, to be awaited. Connects at the first use; `await client` connects at once."""
+
+    def __init__(
+        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    ) -> None:
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
+        self._channels = LoopChannels()
+
+    async def _run_async(self, args: tuple[Any, ...], timeout: float | None) -> Any:
+        args = plain(args)
+        result = self._read_now(args)
+        return await self._channels.run(self._steps(args, timeout)) if result is NOT_READ else result
+
+    def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Coroutine[Any, Any, Any]:
+        return self._run_async(args, timeout)
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._channels.after_fork()
+
+    async def open(self) -> Self:
+        """Connect now. Raises InstanceNotFound, Unavailable, LayoutMismatch."""
+        await self._channels.run(self._open_steps())
+        return self
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up sockets and mappings. A client that is used again connects again."""
+        self._channels.close()
+        self._reader_get = _not_attached
+        self._route.detach()
+
+    aclose = close
+
+    def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
+        """Collect commands (without `await`) and send them together by `await pipeline.execute()`."""
+        return Pipeline(self, transaction)
+
+    async def scan_iter(
+        self, match: Key | None = None, count: int | None = None, _type: str | None = None
+    ) -> AsyncIterator[Any]:
+        """All keys that match, by SCAN."""
+        cursor = 0
+        while True:
+            cursor, keys = await self.scan(cursor, match, count, _type)
+            for key in keys:
+                yield key
+            if cursor == 0:
+                return
+
+
+class Pipeline(PipelineCore):
+    """Collected commands of an asyncio client."""
+
+    _client: Client
+
+    async def execute(self, raise_on_error: bool = True, *, timeout: float | None = None) -> list[Any]:
+        """As `shmcache.Pipeline.execute`."""
+        commands = self._take()
+        if not commands:
+            return []
+        results = self._read_now(commands)
+        if results is None:
+            results = await self._client._channels.run(self._steps(commands, timeout))
+        return self._finish(commands, results, raise_on_error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reset()
+
+
+def connect(
+    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+) -> Client:
+    """An asyncio client: await it, enter it by `async with`, or use it directly. Arguments as `shmcache.connect`."""
+    return Client(url, decode_responses=decode_responses, timeout=timeout)

@@ -1,0 +1,130 @@
+"""The sync client: for threads, forks and everything that may wait."""
+
+from collections.abc import Generator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from .._engine import CommandError, EngineError
+from ..limits import CLIENT_TIMEOUT_S
+from .arguments import Key, Value, plain
+from .channels import Channels
+from .core import NOT_READ, ClientCore, _not_attached
+from .exchange import Step
+from .pipeline import PipelineCore
+
+
+class Client(ClientCore):
+    """A connected client. Any number of threads may use one; a forked child may go on using it."""
+
+    def __init__(
+        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    ) -> None:
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
+        self._channels = Channels()
+
+    def get(self, name: Key, *, timeout: float | None = None) -> Any:
+        """The value, None if there is none. On the host: one look into shared memory, no socket, no lock."""
+        try:
+            return self._reader_get(name)
+        except (EngineError, CommandError, TypeError):
+            # Not attached, busy, retired, or an unusual kind of key: the general way deals with it.
+            return self._run(("GET", name), timeout)
+
+    def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Any:
+        args = plain(args)
+        result = self._read_now(args)
+        return self._drive(self._steps(args, timeout)) if result is NOT_READ else result
+
+    def _drive(self, steps: Generator[Step, Any, Any]) -> Any:
+        return self._channels.run(steps)
+
+    def _after_fork(self) -> None:
+        super()._after_fork()
+        self._channels.after_fork()
+
+    def open(self) -> Self:
+        """Connect now. Raises InstanceNotFound, Unavailable, LayoutMismatch."""
+        self._drive(self._open_steps())
+        return self
+
+    def close(self) -> None:
+        """Give up sockets and mappings. A client that is used again connects again."""
+        self._channels.close()
+        self._channels = Channels()
+        self._reader_get = _not_attached
+        self._route.detach()
+
+    def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
+        """Collect commands and send them together. With `transaction` they are atomic, for keys of one slot."""
+        return Pipeline(self, transaction)
+
+    def scan_iter(
+        self, match: Key | None = None, count: int | None = None, _type: str | None = None
+    ) -> Iterator[Any]:
+        """All keys that match, by SCAN."""
+        cursor = 0
+        while True:
+            cursor, keys = self.scan(cursor, match, count, _type)
+            yield from keys
+            if cursor == 0:
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __contains__(self, name: Key) -> bool:
+        return bool(self.exists(name))
+
+    def __getitem__(self, name: Key) -> Any:
+        value = self.get(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __setitem__(self, name: Key, value: Value) -> None:
+        self.set(name, value)
+
+    def __delitem__(self, name: Key) -> None:
+        self.delete(name)
+
+
+class Pipeline(PipelineCore):
+    """Collected commands of a sync client. Not for several threads at once."""
+
+    _client: Client
+
+    def execute(self, raise_on_error: bool = True, *, timeout: float | None = None) -> list[Any]:
+        """Run what was collected; results in order. With `raise_on_error` the first error is raised at the end,
+        else errors stand in the list. `CrossSlot` and `LimitExceeded` of a transaction are raised before it is sent.
+        """
+        commands = self._take()
+        if not commands:
+            return []
+        results = self._read_now(commands)
+        if results is None:
+            results = self._client._drive(self._steps(commands, timeout))
+        return self._finish(commands, results, raise_on_error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.reset()
+
+
+def connect(
+    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+) -> Client:
+    """A connected client of `shm://NAME` (None: the instance `default` on this host) or `tcp://HOST:PORT`.
+
+    `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with all its
+    retries. Raises ConfigError (the url), InstanceNotFound, Unavailable, LayoutMismatch.
+    """
+    return Client(url, decode_responses=decode_responses, timeout=timeout).open()

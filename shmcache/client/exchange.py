@@ -1,0 +1,201 @@
+"""Requests out, replies in: what is sent, sent again and given up, without any waiting of its own.
+
+`exchange` is a generator. It yields steps, and whoever drives it (`channels` with threads, `loop` with asyncio) carries
+them out: that is all in which the sync and the async client differ.
+"""
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import ShmcacheError, Unavailable
+from ..limits import CLIENT_POLL_MS, CLIENT_RESEND_MS
+from ..protocol import frames
+from ..protocol.codec import decode_error
+from .policy import Next, Silence, after_silence, retry_delay, silence_error, tries_again
+
+POLL_S = CLIENT_POLL_MS / 1000
+_request_ids = count(1)
+_clock = time.monotonic
+
+
+class Send(NamedTuple):
+    """Send one message. Answered by True, or False if the queue to that endpoint is full."""
+
+    endpoint: str
+    request_id: int
+    header: bytes
+    payload: bytes
+
+
+class Receive(NamedTuple):
+    """Wait for a reply until a moment of the monotonic clock. Answered by a `Reply` or None."""
+
+    until: float
+
+
+class Reply(NamedTuple):
+    header: bytes
+    payload: bytes
+
+
+Step = Send | Receive
+Steps = Generator[Step, Any, Any]
+
+
+class Target(NamedTuple):
+    """Where a shard is reached now. It compares equal as long as the same worker is there."""
+
+    endpoint: str
+    worker: tuple[int, int]
+    """Its pid and generation; zeros behind a router."""
+
+
+class Route(Protocol):
+    """Knows where the shards are."""
+
+    where: str
+    """For messages to people."""
+    epoch: int
+    sees_workers: bool
+    """Whether a change of `target` tells that a worker was replaced."""
+
+    def target(self, slot: int) -> Target | None:
+        """Where the slot's owner is reached now; None while it has none."""
+
+    def forget(self) -> None:
+        """A server said MOVED: look again."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One message to one shard, and where it stands."""
+
+    shard: int
+    slot: int
+    flags: int
+    payload: bytes
+    repeatable: bool
+    number: int = 0
+    """Request id; a message that is sent again through a router keeps it, so that either reply counts."""
+    attempts: int = 0
+    sent_to: Target | None = None
+    sent_at: float = 0.0
+    not_before: float = 0.0
+    refusal: ShmcacheError | None = None
+    outcome: bytes | ShmcacheError | None = None
+    """The reply's payload, or why there is none."""
+
+
+class Deadline(NamedTuple):
+    """`at` on the monotonic clock, `unix_ms` for the header, `timeout` in seconds for messages."""
+
+    at: float
+    unix_ms: int
+    timeout: float
+
+    @staticmethod
+    def after(timeout: float) -> "Deadline":
+        return Deadline(_clock() + timeout, int((time.time() + timeout) * 1000) + 1, timeout)
+
+
+def exchange(route: Route, requests: Sequence[Request], deadline: Deadline) -> Generator[Step, Any, None]:
+    """Fill in every request's `outcome`."""
+    waiting: dict[int, Request] = {}
+    idle = list(requests)
+    while idle or waiting:
+        if idle:
+            idle = yield from _send_all(route, idle, waiting, deadline)
+        if not idle and not waiting:
+            return
+        now = _clock()
+        until = min([deadline.at, now + POLL_S, *(request.not_before for request in idle)])
+        reply = yield Receive(until)
+        if reply is not None:
+            request = waiting.pop(frames.request_id_of(reply.header), None)
+            if request is not None:
+                _take(route, request, reply, idle)
+        else:
+            _review(route, waiting, idle, deadline)
+
+
+def _send_all(
+    route: Route, idle: list[Request], waiting: dict[int, Request], deadline: Deadline
+) -> Generator[Step, Any, list[Request]]:
+    """Send what may be sent now; returns the requests that are still to be sent."""
+    left = []
+    for request in idle:
+        if request.outcome is not None:
+            continue
+        now = _clock()
+        if now >= deadline.at:
+            waiting.pop(request.number, None)
+            request.outcome = request.refusal or Unavailable(
+                f"shard {request.shard} of {route.where} could not be reached within {deadline.timeout:g} s"
+            )
+            continue
+        if now < request.not_before:
+            left.append(request)
+            continue
+        target = route.target(request.slot)
+        if target is not None:
+            number = request.number = request.number or next(_request_ids)
+            header = frames.pack_header(request.flags, request.slot, route.epoch, number, deadline.unix_ms)
+            if (yield Send(target.endpoint, number, header, request.payload)):
+                request.attempts += 1
+                request.sent_to, request.sent_at = target, now
+                waiting[number] = request
+                continue
+        _postpone(request, left)
+    return left
+
+
+def _postpone(request: Request, idle: list[Request]) -> None:
+    request.attempts += 1
+    request.number = 0
+    request.not_before = _clock() + retry_delay(request.attempts)
+    if request not in idle:
+        idle.append(request)
+
+
+def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> None:
+    if not reply.header[1] & frames.ERROR:
+        request.outcome = reply.payload
+        return
+    refusal = decode_error(reply.payload)
+    if not tries_again(refusal):
+        request.outcome = refusal
+        return
+    request.refusal = refusal
+    route.forget()
+    _postpone(request, idle)
+
+
+def _review(route: Route, waiting: dict[int, Request], idle: list[Request], deadline: Deadline) -> None:
+    """Nothing came: decide about every request that is out."""
+    now = _clock()
+    for number, request in list(waiting.items()):
+        resend = None if route.sees_workers else request.sent_at + CLIENT_RESEND_MS * request.attempts / 1000
+        step = after_silence(
+            Silence(
+                now,
+                deadline.at,
+                request.repeatable,
+                worker_replaced=route.sees_workers and route.target(request.slot) != request.sent_to,
+                resend_at=resend,
+            )
+        )
+        if step is Next.WAIT:
+            continue
+        if step is Next.SEND_AGAIN and not route.sees_workers:
+            if request not in idle:
+                idle.append(request)
+            continue
+        del waiting[number]
+        if step is Next.SEND_AGAIN:
+            request.number = 0
+            idle.append(request)
+        else:
+            request.outcome = silence_error(step, request.shard, route.where, deadline.timeout)

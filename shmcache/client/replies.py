@@ -1,0 +1,64 @@
+"""Results as redis-py gives them, by command. No I/O.
+
+On the wire data is bytes and a status (`OK`, `PONG`, a type's name) is str.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..protocol.info import parse_info
+
+
+def _ok(result: Any) -> Any:
+    return True if result == "OK" else result
+
+
+def _pong(result: Any) -> Any:
+    return True if result == "PONG" else result
+
+
+def _scan(result: Any) -> Any:
+    return int(result[0]), result[1]
+
+
+def _time(result: Any) -> Any:
+    return int(result[0]), int(result[1])
+
+
+def _stamped(result: Any) -> Any:
+    return None if result is None else (result[0], int(result[1]))
+
+
+_TO_BOOL: Final = "SETNX MSETNX EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RENAMENX COPY".split()
+_TO_OK: Final = "SET SETEX PSETEX MSET RENAME FLUSHALL FLUSHDB".split()
+
+CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(_TO_BOOL, bool),
+    **dict.fromkeys(_TO_OK, _ok),
+    "PING": _pong,
+    "SCAN": _scan,
+    "TIME": _time,
+    "INCRBYFLOAT": float,
+    "INFO": parse_info,
+    "GETSTAMP": _stamped,
+}
+
+
+def _decoded(result: Any) -> Any:
+    kind = type(result)
+    if kind is bytes:
+        return result.decode()
+    if kind is list or kind is tuple:
+        return kind(map(_decoded, result))
+    return result
+
+
+def finish(name: str, result: Any, decode: bool) -> Any:
+    """The caller's result of a raw one. Errors pass through unchanged."""
+    callback = CALLBACKS.get(name)
+    if callback is not None and not isinstance(result, Exception):
+        result = callback(result)
+    elif type(result) is str and not decode:
+        # A status without a callback (TYPE): redis-py gives bytes there too.
+        return result.encode()
+    return _decoded(result) if decode else result

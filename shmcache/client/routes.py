@@ -1,0 +1,222 @@
+"""Where the shards are: from the directory region on this host, or through a router.
+
+Both are shared by all threads of a client: what changes is replaced whole, under a lock.
+"""
+
+import array
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import posix_ipc
+
+from .._engine import EngineError, Reader
+from .._engine import LayoutMismatch as EngineLayoutMismatch
+from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError, ShmcacheError, Unavailable
+from ..protocol import frames
+from ..protocol.codec import decode_results, encode_control
+from ..protocol.commands import SlotMap
+from ..protocol.directory import Directory, DirectorySnapshot
+from .exchange import Deadline, Receive, Request, Step, Target, exchange
+from .policy import retry_delay
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One mapping of an instance: its directory, the reader of its regions, the slot table."""
+
+    directory: Directory
+    snapshot: DirectorySnapshot
+    version: int
+    reader: Reader
+    slots: SlotMap
+
+
+def _slot_map(snapshot: DirectorySnapshot) -> SlotMap:
+    return SlotMap.of(array.array("H", snapshot.slots), len(snapshot.shards))
+
+
+def _open_reader(snapshot: DirectorySnapshot, decode: bool) -> Reader:
+    """Map all shards. Raises InstanceNotFound (not created yet, or gone), LayoutMismatch, Unavailable."""
+    fds: list[int] = []
+    try:
+        for record in snapshot.shards:
+            fds.append(posix_ipc.SharedMemory(record.data_name, read_only=True).fd)
+            fds.append(posix_ipc.SharedMemory(record.hints_name).fd)
+        return Reader(list(zip(fds[::2], fds[1::2], strict=True)), snapshot.slots, decode)
+    except posix_ipc.ExistentialError:
+        raise InstanceNotFound(f"instance {snapshot.instance!r} has no regions (yet)") from None
+    except PermissionError:
+        raise InstanceNotFound(
+            f"no permission to map the regions of instance {snapshot.instance!r}"
+        ) from None
+    except EngineLayoutMismatch as error:
+        raise LayoutMismatch(str(error)) from error
+    except EngineError as error:
+        raise Unavailable(f"instance {snapshot.instance!r}: {error}") from error
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _same_regions(old: DirectorySnapshot, new: DirectorySnapshot) -> bool:
+    names = [[(r.data_name, r.hints_name) for r in snapshot.shards] for snapshot in (old, new)]
+    return names[0] == names[1] and old.slots == new.slots
+
+
+class LocalRoute:
+    """An instance on this host, found by name."""
+
+    sees_workers = True
+
+    def __init__(self, instance: str, decode: bool) -> None:
+        self.where = f"instance {instance!r}"
+        self.epoch = 0
+        self.attachment: Attachment | None = None
+        self._instance = instance
+        self._decode = decode
+        self._lock = threading.Lock()
+
+    @property
+    def slots(self) -> SlotMap:
+        assert self.attachment is not None
+        return self.attachment.slots
+
+    def after_fork(self) -> None:
+        """A thread of the parent may have held the lock."""
+        self._lock = threading.Lock()
+
+    def detach(self) -> None:
+        """Give up the mapping; it is unmapped when no other thread is in it any more."""
+        self.attachment = None
+
+    def attach(self, *, regions_gone: bool = False) -> Attachment:
+        """The mapping as it should be now; opens the directory by name if there is none or it was retired.
+
+        `regions_gone`: a reader was told that its regions are retired. Raises what `Directory.open` does.
+        """
+        attachment = self.attachment
+        if attachment is not None and not regions_gone and attachment.directory.version == attachment.version:
+            return attachment
+        with self._lock:
+            old = self.attachment
+            if old is not None and not regions_gone:
+                version = old.directory.version
+                if version == old.version:
+                    return old
+                snapshot = old.directory.snapshot()
+                if snapshot.state != "retired" and _same_regions(old.snapshot, snapshot):
+                    return self._adopt(Attachment(old.directory, snapshot, version, old.reader, old.slots))
+            directory = Directory.open(self._instance)
+            version = directory.version
+            snapshot = directory.snapshot()
+            if snapshot.state in ("starting", "retired"):
+                raise Unavailable(f"instance {self._instance!r} is {snapshot.state}")
+            reader = _open_reader(snapshot, self._decode)
+            return self._adopt(Attachment(directory, snapshot, version, reader, _slot_map(snapshot)))
+
+    def _adopt(self, new: Attachment) -> Attachment:
+        self.epoch = new.snapshot.epoch
+        self.attachment = new
+        return new
+
+    def prepare(self, deadline: Deadline, *, regions_gone: bool = False) -> Generator[Step, Any, None]:
+        """Attach. An instance that is just starting, or was there before, is waited for; one that never was is not."""
+        attempt = 0
+        while True:
+            try:
+                self.attach(regions_gone=regions_gone)
+                return
+            except (InstanceNotFound, Unavailable) as error:
+                attempt += 1
+                never_seen = self.attachment is None and type(error) is InstanceNotFound
+                yield from pause(attempt, deadline, self.given_up(error), now_or_never=never_seen)
+
+    def given_up(self, error: Exception) -> ShmcacheError:
+        """The one error when an instance does not come (back) in time."""
+        if self.attachment is None and isinstance(error, ShmcacheError):
+            return error
+        return Unavailable(f"{self.where} stopped and did not come back in time: {error}")
+
+    def target(self, slot: int) -> Target | None:
+        try:
+            attachment = self.attach()
+        except (InstanceNotFound, Unavailable):
+            return None
+        record = attachment.snapshot.shards[attachment.slots.shard_of[slot]]
+        if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed"):
+            return None
+        return Target(record.endpoints[0], (record.owner_pid, record.generation))
+
+    def forget(self) -> None:
+        """The directory tells by itself when it has changed."""
+
+
+class RouterRoute:
+    """An instance behind a router, which forwards by slot: all shards have its one endpoint."""
+
+    sees_workers = False
+
+    def __init__(self, endpoint: str) -> None:
+        self.where = endpoint
+        self.epoch = 0
+        self._target = Target(endpoint, (0, 0))
+        self._slots: SlotMap | None = None
+
+    @property
+    def slots(self) -> SlotMap:
+        assert self._slots is not None
+        return self._slots
+
+    def after_fork(self) -> None:
+        """Nothing of it belongs to one process."""
+
+    def detach(self) -> None:
+        """Ask for the topology again before the next command."""
+        self._slots = None
+
+    def prepare(self, deadline: Deadline) -> Generator[Step, Any, None]:
+        """Ask the router for the topology, once."""
+        if self._slots is not None:
+            return
+        request = Request(0, 0, frames.CONTROL, encode_control("topology", {}), repeatable=True)
+        yield from exchange(self, [request], deadline)
+        if not isinstance(request.outcome, bytes):
+            assert request.outcome is not None
+            raise Unavailable(f"no router answers at {self.where}: {request.outcome}") from request.outcome
+        results = decode_results(request.outcome)
+        self._slots, self.epoch = read_topology(results[0] if results else None)
+
+    def target(self, slot: int) -> Target | None:
+        return self._target
+
+    def forget(self) -> None:
+        """The router forwards by slot, so an old topology costs no correctness, only a split that is not needed."""
+
+
+def read_topology(answer: Any) -> tuple[SlotMap, int]:
+    """(Slot map, epoch) of a `topology` reply. Raises `ProtocolError`."""
+    if isinstance(answer, Exception):
+        raise answer
+    shard_of: list[int] = [0] * (frames.SLOT_MAX + 1)
+    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
+        ranges: Sequence[Any] = answer["slots"]
+        for first, last, shard in ranges:
+            shard_of[first : last + 1] = [shard] * (last + 1 - first)
+        if len(shard_of) == frames.SLOT_MAX + 1 and max(shard_of) < len(answer["shards"]):
+            return SlotMap.of(array.array("H", shard_of), len(answer["shards"])), int(answer["epoch"])
+    raise ProtocolError("the topology reply is not as documented")
+
+
+def pause(
+    attempt: int, deadline: Deadline, error: ShmcacheError, *, now_or_never: bool = False
+) -> Generator[Step, Any, None]:
+    """Wait before the next attempt; raises `error` when there is no time for one."""
+    until = time.monotonic() + retry_delay(attempt)
+    if now_or_never or until >= deadline.at:
+        raise error
+    yield Receive(until)

@@ -1,0 +1,207 @@
+"""One client's commands as exchanges: plan, pack, exchange, unpack, merge. No waiting: everything is a generator of steps."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .._engine import MAX_BATCH_COMMANDS
+from ..errors import CrossSlot, LimitExceeded, ResponseError, ShmcacheError
+from ..limits import CLIENT_BATCH_COMMANDS_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX
+from ..protocol import frames
+from ..protocol.codec import decode_results, encode_commands
+from ..protocol.commands import (
+    READ_ONLY,
+    REPEATABLE,
+    SINGLE_KEY,
+    Args,
+    Plan,
+    SlotMap,
+    cross_slot,
+    key_positions,
+    lookup,
+    plan,
+    slots_of_keys,
+)
+from .exchange import Deadline, Request, Step, exchange
+from .routes import LocalRoute, RouterRoute
+
+BATCH_COMMANDS_MAX = min(CLIENT_BATCH_COMMANDS_MAX, MAX_BATCH_COMMANDS)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Commands of one shard in their order, and for each the place of its result among all parts."""
+
+    shard: int
+    slot: int
+    commands: list[Args]
+    places: list[int]
+
+
+def command_steps(
+    route: LocalRoute | RouterRoute, args: Args, deadline: Deadline
+) -> Generator[Step, Any, Any]:
+    """Ask the owners for one command; returns its raw result. Raises ShmcacheError."""
+    yield from route.prepare(deadline)
+    planned = plan(args, route.slots)
+    name = args[0]
+    flags = frames.READ_ONLY if name in READ_ONLY else 0
+    repeatable = name in REPEATABLE
+    requests = [
+        Request(part.shard, part.slot, flags, _checked(encode_commands((part.args,))), repeatable)
+        for part in planned.parts
+    ]
+    yield from exchange(route, requests, deadline)
+    result = planned.merge([_results_of(request, 1)[0] for request in requests])
+    if isinstance(result, ResponseError):
+        raise result
+    return result
+
+
+def _checked(payload: bytes) -> bytes:
+    if len(payload) > MESSAGE_BYTES_MAX:
+        raise LimitExceeded(f"a message of {len(payload)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
+    return payload
+
+
+def _results_of(request: Request, commands: int) -> list[Any]:
+    """The results of one message. Raises its failure."""
+    outcome = request.outcome
+    if isinstance(outcome, bytes):
+        results = decode_results(outcome)
+        if len(results) == commands:
+            return results
+        raise ShmcacheError(f"{len(results)} results for {commands} commands")
+    assert outcome is not None
+    raise outcome
+
+
+def pipeline_steps(
+    route: LocalRoute | RouterRoute, commands: Sequence[Args], timeout: float, transaction: bool
+) -> Generator[Step, Any, list[Any]]:
+    """Run many commands, shards in parallel, each shard's in order; returns raw results, errors in their places."""
+    deadline = Deadline.after(timeout)
+    yield from route.prepare(deadline)
+    if transaction:
+        batches, merges = [transaction_batch(commands, route.slots)], None
+    else:
+        batches, merges = group(commands, route.slots)
+    results: list[Any] = [None] * sum(len(batch.places) for batch in batches)
+    # Messages of one shard go out one after the other, so that a retry cannot overtake its successor.
+    queues = [list(split(batch, transaction)) for batch in batches]
+    while queues:
+        sent = [queue.pop(0) for queue in queues]
+        requests = [_batch_request(batch, transaction) for batch in sent]
+        yield from exchange(route, requests, deadline)
+        for batch, request in zip(sent, requests, strict=True):
+            _place(batch, request, results)
+        queues = [queue for queue in queues if queue]
+    return results if merges is None else [_merged(merge, results, places) for merge, places in merges]
+
+
+def _place(batch: Batch, request: Request, results: list[Any]) -> None:
+    try:
+        answers = _results_of(request, len(batch.commands))
+    except ShmcacheError as error:
+        # The shards answer for themselves: what happened on the others stays visible.
+        answers = [error] * len(batch.places)
+    for place, answer in zip(batch.places, answers, strict=True):
+        results[place] = answer
+
+
+Merge = tuple[Plan | ResponseError | None, Sequence[int]]
+"""How a command's results become one: merged by its plan, the only one, or an error that needed no server."""
+
+
+def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequence[int]) -> Any:
+    if merge is None:
+        return results[places[0]]
+    if isinstance(merge, ResponseError):
+        return merge
+    answers = [results[place] for place in places]
+    broken = next((answer for answer in answers if isinstance(answer, ShmcacheError)), None)
+    return broken if broken is not None else merge.merge(answers)
+
+
+def _batch_request(batch: Batch, transaction: bool) -> Request:
+    names = {command[0] for command in batch.commands}
+    flags = frames.TRANSACTION if transaction else 0
+    if names <= READ_ONLY:
+        flags |= frames.READ_ONLY
+    payload = _checked(encode_commands(batch.commands))
+    # Repeating a batch repeats its order too: SET a, GET a, SET a ends as it would have.
+    return Request(batch.shard, batch.slot, flags, payload, names <= REPEATABLE)
+
+
+def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[Merge] | None]:
+    """Commands by shard. The second part tells how results make up the commands' results; None: one each, in order.
+
+    A command that cannot be planned (unknown, keys of several slots) fails in its place, as it would on a server.
+    """
+    if slots.shards == 1 and SINGLE_KEY.issuperset({command[0] for command in commands}):
+        return [Batch(0, slots.slot_of[0], list(commands), list(range(len(commands))))], None
+    batches: dict[int, Batch] = {}
+    merges: list[Merge] = []
+    place = 0
+    key_slots = iter(slots_of_keys([c[1] for c in commands if c[0] in SINGLE_KEY and len(c) > 1]))
+    for command in commands:
+        merge: Plan | ResponseError | None = None
+        if command[0] in SINGLE_KEY and len(command) > 1:
+            slot = next(key_slots)
+            parts = [(slots.shard_of[slot], slot, command)]
+        else:
+            try:
+                merge = plan(command, slots)
+                parts = [(part.shard, part.slot, part.args) for part in merge.parts]
+            except ResponseError as error:
+                merge, parts = error, []
+        for shard, slot, args in parts:
+            batch = batches.get(shard)
+            if batch is None:
+                batch = batches[shard] = Batch(shard, slot, [], [])
+            batch.commands.append(args)
+            batch.places.append(place)
+            place += 1
+        merges.append((merge, range(place - len(parts), place)))
+    return list(batches.values()), merges
+
+
+def transaction_batch(commands: Sequence[Args], slots: SlotMap) -> Batch:
+    """All commands as one atomic batch. Raises `CrossSlot` unless all keys have one slot, `LimitExceeded`."""
+    if len(commands) > BATCH_COMMANDS_MAX:
+        raise LimitExceeded(f"a transaction of {len(commands)} commands; at most {BATCH_COMMANDS_MAX}")
+    keys = [command[at] for command in commands for at in key_positions(lookup(command[0]), command)]
+    keyless = next(
+        (command[0] for command in commands if not key_positions(lookup(command[0]), command)), None
+    )
+    if keyless is not None and slots.shards > 1:
+        raise CrossSlot("CROSSSLOT", f"{keyless} has no key: it cannot be part of a transaction on one slot")
+    found = set(slots_of_keys(keys))
+    if len(found) > 1:
+        raise cross_slot("a transaction")
+    slot = found.pop() if found else slots.slot_of[0]
+    return Batch(slots.shard_of[slot], slot, list(commands), list(range(len(commands))))
+
+
+def _size(command: Args) -> int:
+    return 16 + sum(len(part) if type(part) is not int else 9 for part in command)
+
+
+def split(batch: Batch, transaction: bool) -> list[Batch]:
+    """A batch as batches within the limits; a transaction is never split."""
+    total = sum(map(_size, batch.commands))
+    if transaction or (len(batch.commands) <= BATCH_COMMANDS_MAX and total <= REQUEST_BYTES_SOFT_MAX):
+        return [batch]
+    pieces = []
+    current = Batch(batch.shard, batch.slot, [], [])
+    size = 0
+    for command, place in zip(batch.commands, batch.places, strict=True):
+        more = _size(command)
+        full = len(current.commands) == BATCH_COMMANDS_MAX or size + more > REQUEST_BYTES_SOFT_MAX
+        if current.commands and full:
+            pieces.append(current)
+            current, size = Batch(batch.shard, batch.slot, [], []), 0
+        current.commands.append(command)
+        current.places.append(place)
+        size += more
+    return [*pieces, current]

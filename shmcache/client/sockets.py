@@ -1,0 +1,51 @@
+"""ZeroMQ sockets of this process: one context, made anew in a forked child, whose parent's sockets are never touched."""
+
+import os
+from typing import Any
+
+import zmq
+
+from ..limits import CLIENT_OUTSTANDING_MAX, CLIENT_POLL_MS, MESSAGE_BYTES_MAX
+
+_SOCKETS_MAX = 65535
+_context: "zmq.Context[zmq.Socket[bytes]] | None" = None
+_left_alone: list[Any] = []
+"""What a forked child inherited: collecting it would close the parent's sockets' descriptors."""
+
+
+def _after_fork() -> None:
+    global _context
+    if _context is not None:
+        _left_alone.append(_context)
+        _context = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def leave_alone(inherited: Any) -> None:
+    """Keep sockets of the parent process from being collected in this one."""
+    _left_alone.append(inherited)
+
+
+def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
+    """A DEALER that connects in the background, drops what is unsent at close, and whose `recv` waits CLIENT_POLL_MS."""
+    global _context
+    if _context is None:
+        _context = zmq.Context()
+        _context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
+    socket = _context.socket(zmq.DEALER)
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.SNDHWM, CLIENT_OUTSTANDING_MAX)
+    socket.set(zmq.RCVHWM, CLIENT_OUTSTANDING_MAX)
+    socket.set(zmq.MAXMSGSIZE, 2 * MESSAGE_BYTES_MAX)
+    socket.set(zmq.RCVTIMEO, CLIENT_POLL_MS)
+    # A worker is back within a fraction of a second; the default waits 100 ms between attempts.
+    socket.set(zmq.RECONNECT_IVL, 10)
+    socket.set(zmq.RECONNECT_IVL_MAX, 200)
+    if endpoint.startswith("tcp://"):
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.HEARTBEAT_IVL, 10_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
+    socket.connect(endpoint)
+    return socket
