@@ -1,0 +1,84 @@
+//! `LogTailer` and `decode_records`.
+
+use super::convert::borrow_fd;
+use super::errors::{self, EngineError};
+use crate::log::record::{records, Effect};
+use crate::log::LogTailer;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+#[pyclass(name = "LogTailer", module = "shmcache._engine")]
+struct PyLogTailer {
+    tailer: Option<LogTailer>,
+    buffer: Vec<u8>,
+}
+
+impl PyLogTailer {
+    fn get(&mut self) -> PyResult<&mut LogTailer> {
+        self.tailer.as_mut().ok_or_else(|| EngineError::new_err("this tailer is closed"))
+    }
+}
+
+#[pymethods]
+impl PyLogTailer {
+    #[new]
+    #[pyo3(signature = (log_fd, name, position = None))]
+    fn new(log_fd: i32, name: &str, position: Option<u64>) -> PyResult<PyLogTailer> {
+        let tailer = LogTailer::register(borrow_fd(log_fd)?, name, position).map_err(errors::tail)?;
+        Ok(PyLogTailer { tailer: Some(tailer), buffer: Vec::new() })
+    }
+
+    #[getter]
+    fn position(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.position)
+    }
+
+    #[getter]
+    fn lag_bytes(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.lag_bytes())
+    }
+
+    #[getter]
+    fn first_position(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.first_position())
+    }
+
+    #[pyo3(signature = (max_bytes = 1 << 20))]
+    fn poll<'py>(&mut self, py: Python<'py>, max_bytes: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let tailer = self.tailer.as_mut().ok_or_else(|| EngineError::new_err("this tailer is closed"))?;
+        self.buffer.clear();
+        tailer.poll(max_bytes, &mut self.buffer).map_err(errors::tail)?;
+        Ok(PyBytes::new(py, &self.buffer))
+    }
+
+    fn resume_at_oldest(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.resume_at_oldest())
+    }
+
+    fn close(&mut self) {
+        self.tailer = None;
+    }
+}
+
+#[pyfunction]
+fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, PyList>> {
+    let row = py.import("shmcache._engine")?.getattr("LogRecord")?;
+    let list = PyList::empty(py);
+    for item in self::records(records) {
+        let (record, _) = item.map_err(|(at, what)| EngineError::new_err(format!("the record at byte {at} is damaged: {what}")))?;
+        let value = matches!(record.effect, Effect::Set).then(|| PyBytes::new(py, record.value));
+        let key = PyBytes::new(py, record.key);
+        list.append(row.call1((record.seq, record.stamp, record.epoch, record.node, record.effect.name(), key, value, record.deadline, record.more))?)?;
+    }
+    Ok(list)
+}
+
+pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
+    let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
+    let fields = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"];
+    let row = namedtuple.call1(("LogRecord", fields))?;
+    row.setattr("__module__", "shmcache._engine")?;
+    module.add("LogRecord", row)?;
+    module.add_class::<PyLogTailer>()?;
+    module.add_function(wrap_pyfunction!(decode_records, module)?)
+}

@@ -1,0 +1,90 @@
+//! The border to Python: the only place where PyO3 appears. `_engine.pyi` is its documentation.
+
+mod convert;
+mod errors;
+mod log;
+mod owner;
+mod reader;
+
+use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};
+use crate::commands::table::{COMMANDS, FAMILIES, FLAG_NAMES};
+use crate::failpoint::{arm, FAIL_POINTS};
+use crate::layout;
+use crate::owner::Policy;
+use crate::slots::slot_of;
+use convert::bytes_of;
+use errors::EngineError;
+use pyo3::prelude::*;
+use pyo3::types::{PyFrozenSet, PyTuple};
+
+/// Arm, or with an empty name disarm, a fail point.
+#[pyfunction]
+#[pyo3(signature = (name, after = 0))]
+fn arm_fail_point(name: &str, after: u32) -> PyResult<()> {
+    if name.is_empty() {
+        arm(None, 0);
+        return Ok(());
+    }
+    let point = FAIL_POINTS.iter().find(|(known, _)| *known == name).ok_or_else(|| EngineError::new_err(format!("no fail point {name:?}")))?;
+    arm(Some(point.1), after);
+    Ok(())
+}
+
+#[pyfunction]
+fn key_slot(key: &Bound<PyAny>) -> PyResult<u16> {
+    bytes_of(key, slot_of)
+}
+
+#[pyfunction]
+fn key_slots(keys: &Bound<PyAny>) -> PyResult<Vec<u16>> {
+    keys.try_iter()?.map(|key| bytes_of(&key?, slot_of)).collect()
+}
+
+fn commands(py: Python) -> PyResult<Bound<PyTuple>> {
+    let namedtuple = py.import("collections")?.getattr("namedtuple")?;
+    let fields = ["name", "arity", "first_key", "last_key", "key_step", "flags", "split", "family", "summary"];
+    let row = namedtuple.call1(("CommandSpec", fields))?;
+    row.setattr("__module__", "shmcache._engine")?;
+    let rows = COMMANDS
+        .iter()
+        .map(|spec| {
+            let flags = PyFrozenSet::new(py, FLAG_NAMES.iter().filter(|(bit, _)| spec.flags & bit != 0).map(|(_, name)| *name))?;
+            let (first, last, step) = spec.keys;
+            row.call1((spec.name, spec.arity, first, last, step, flags, spec.split, FAMILIES[spec.family], spec.summary))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    PyTuple::new(py, rows)
+}
+
+#[pymodule]
+fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
+    let py = module.py();
+    if cfg!(debug_assertions) {
+        let warnings = py.import("warnings")?;
+        warnings.call_method1("warn", ("shmcache._engine is a debug build: slow, not for use",))?;
+    }
+    module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+    module.add("LAYOUT_VERSION", layout::LAYOUT_VERSION)?;
+    module.add("SLOT_COUNT", layout::SLOT_COUNT)?;
+    module.add("MAX_KEY_BYTES", layout::MAX_KEY_BYTES)?;
+    module.add("MAX_VALUE_BYTES", layout::MAX_VALUE_BYTES)?;
+    module.add("MAX_BATCH_COMMANDS", MAX_BATCH_COMMANDS)?;
+    module.add("MIN_MEMORY_BYTES", layout::MIN_MEMORY_BYTES)?;
+    module.add("FLAG_TRANSACTION", FLAG_TRANSACTION)?;
+    module.add("FLAG_READ_ONLY", FLAG_READ_ONLY)?;
+    module.add("POLICIES", PyTuple::new(py, Policy::ALL.map(|(name, _)| name))?)?;
+    module.add("FAIL_POINTS", PyTuple::new(py, FAIL_POINTS.iter().map(|(name, _)| *name))?)?;
+    let rows = commands(py)?;
+    if let Ok(first) = rows.get_item(0) {
+        module.add("CommandSpec", first.get_type())?;
+    }
+    module.add("COMMANDS", rows)?;
+    module.add_function(wrap_pyfunction!(arm_fail_point, module)?)?;
+    module.add_function(wrap_pyfunction!(key_slot, module)?)?;
+    module.add_function(wrap_pyfunction!(key_slots, module)?)?;
+    errors::register(module)?;
+    owner::register(module)?;
+    reader::register(module)?;
+    log::register(module)?;
+    Ok(())
+}

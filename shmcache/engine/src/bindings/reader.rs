@@ -1,0 +1,299 @@
+//! `Reader`: all shards of an instance, lock-free. Its `get` is the hottest path of the project.
+
+use super::convert::{borrow_fd, bytes_of, to_bytes, value_object, PySink};
+use super::errors::{self, EngineError};
+use super::owner::header_dict;
+use crate::clock::now_ms;
+use crate::commands::read::{Busy, Part, Seen, View};
+use crate::commands::scan::{self, Walk};
+use crate::commands::table::{self, Command};
+use crate::commands::{glob, read, reply::Sink, resolve, Fail};
+use crate::layout::{header, IndexState, Kind, SLOT_COUNT, WORD};
+use crate::memory::ReaderMap;
+use crate::reader::{Glimpse, ShardReader, Unread};
+use crate::slots::slot_of;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+#[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
+struct PyReader {
+    shards: Vec<ShardReader>,
+    slots: Vec<u16>,
+    decode: bool,
+}
+
+impl PyReader {
+    #[inline]
+    fn shard_of(&self, key: &[u8]) -> &ShardReader {
+        // One shard needs no hash slot. `new` checked that the table names existing shards.
+        match self.shards.as_slice() {
+            [only] => only,
+            shards => &shards[self.slots[slot_of(key) as usize] as usize],
+        }
+    }
+
+    #[inline]
+    fn read_value<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let shard = self.shard_of(key);
+        let found = if self.decode {
+            let text = shard.read(key, |map, glimpse| (glimpse.meta.kind_code(), copy_value(map, glimpse)));
+            match text.map_err(errors::unread)? {
+                Some((kind, data)) => Some((kind, value_object(py, &data, true)?)),
+                None => None,
+            }
+        } else {
+            let bytes = shard.read(key, |map, glimpse| {
+                let length = glimpse.meta.value_bytes() as usize;
+                let bytes = PyBytes::new_with(py, length, |buffer| {
+                    map.read(glimpse.offset.0 + glimpse.meta.value_at(), buffer);
+                    Ok(())
+                });
+                (glimpse.meta.kind_code(), bytes)
+            });
+            match bytes.map_err(errors::unread)? {
+                Some((kind, bytes)) => Some((kind, bytes?.into_any())),
+                None => None,
+            }
+        };
+        shard.count(found.is_some());
+        match found {
+            None => Ok(None),
+            Some((kind, value)) if kind == Kind::String as u8 => Ok(Some(value)),
+            Some(_) => Err(errors::fail(py, Fail::wrong_type())),
+        }
+    }
+}
+
+fn copy_value(map: &ReaderMap, glimpse: Glimpse) -> Vec<u8> {
+    let mut data = vec![0; glimpse.meta.value_bytes() as usize];
+    map.read(glimpse.offset.0 + glimpse.meta.value_at(), &mut data);
+    data
+}
+
+#[pymethods]
+impl PyReader {
+    #[new]
+    #[pyo3(signature = (shards, slots, decode = false))]
+    fn new(shards: Vec<(i32, i32)>, slots: &[u8], decode: bool) -> PyResult<PyReader> {
+        if slots.len() != SLOT_COUNT * 2 {
+            return Err(EngineError::new_err(format!("a slot table has {} bytes, not {}", SLOT_COUNT * 2, slots.len())));
+        }
+        let slots: Vec<u16> = slots.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        if shards.is_empty() || slots.iter().any(|&shard| shard as usize >= shards.len()) {
+            return Err(EngineError::new_err("the slot table names a shard that is not given"));
+        }
+        let shards = shards
+            .into_iter()
+            .map(|(data, hints)| ShardReader::open(borrow_fd(data)?, borrow_fd(hints)?).map_err(errors::own))
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(PyReader { shards, slots, decode })
+    }
+
+    #[pyo3(signature = (key, /))]
+    fn get<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        bytes_of(key, |key| self.read_value(py, key))?
+    }
+
+    #[pyo3(signature = (keys, /))]
+    fn mget<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        let keys: Vec<Bound<PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        let mut values = Vec::with_capacity(keys.len());
+        const AHEAD: usize = 6;
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(next) = keys.get(index + AHEAD) {
+                bytes_of(next, |key| self.shard_of(key).prefetch(key))?;
+            }
+            let value = match bytes_of(key, |key| self.read_value(py, key))? {
+                Ok(value) => value,
+                // As in Redis: what is no string is no value here.
+                Err(error) if error.is_instance_of::<errors::CommandError>(py) => None,
+                Err(error) => return Err(error),
+            };
+            values.push(value);
+        }
+        PyList::new(py, values)
+    }
+
+    #[pyo3(signature = (key, /))]
+    fn get_stamped<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+        bytes_of(key, |key| {
+            let shard = self.shard_of(key);
+            let found = shard.read(key, |map, glimpse| (glimpse.meta.kind_code(), map.load(glimpse.offset.0), copy_value(map, glimpse)));
+            let found = found.map_err(errors::unread)?;
+            shard.count(found.is_some());
+            match found {
+                None => Ok(None),
+                Some((kind, stamp, data)) if kind == Kind::String as u8 => Ok(Some((value_object(py, &data, self.decode)?, stamp))),
+                Some(_) => Err(errors::fail(py, Fail::wrong_type())),
+            }
+        })?
+    }
+
+    #[pyo3(signature = (*args))]
+    fn command<'py>(&self, py: Python<'py>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+        let copies = args.iter().map(|arg| to_bytes(&arg)).collect::<PyResult<Vec<_>>>()?;
+        let args: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
+        let spec = resolve(&args).map_err(|fail| errors::fail(py, fail))?;
+        let mut sink = PySink::new(py, self.decode);
+        let mut local = Local { reader: self, scratch: Vec::new(), failed: None };
+        let result = if spec.flags & table::LOCAL == 0 {
+            return Err(EngineError::new_err(format!("{} is not answered from shared memory", spec.name)));
+        } else if spec.keys.0 != 0 {
+            read::run(&mut local, spec.command, &args, &mut sink)
+        } else {
+            local.over_all_shards(spec.command, &args, &mut sink)
+        };
+        match (local.failed, result) {
+            (Some(unread), _) => Err(errors::unread(unread)),
+            (None, Err(fail)) => Err(errors::fail(py, fail)),
+            (None, Ok(())) => sink.finish(),
+        }
+    }
+
+    #[pyo3(signature = (shard, cursor, r#match, count, kind))]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        shard: usize,
+        cursor: u64,
+        r#match: Option<&[u8]>,
+        count: u64,
+        kind: Option<&str>,
+    ) -> PyResult<(u64, Bound<'py, PyList>)> {
+        let reader = self.shards.get(shard).ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        let mut walk = ShardWalk { reader, failed: None };
+        let step = scan::step(&mut walk, cursor, count, |key, code| {
+            r#match.is_none_or(|pattern| glob::matches(pattern, key))
+                && kind.is_none_or(|wanted| Kind::from_code(code).is_some_and(|kind| wanted.eq_ignore_ascii_case(kind.name())))
+        });
+        let (next, keys) = step.map_err(|Busy| errors::unread(walk.failed.unwrap_or(Unread::Busy)))?;
+        let keys = keys.iter().map(|key| value_object(py, key, self.decode)).collect::<PyResult<Vec<_>>>()?;
+        Ok((next, PyList::new(py, keys)?))
+    }
+
+    fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
+        let reader = self.shards.get(shard).ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        header_dict(py, |field| reader.header(field))
+    }
+}
+
+/// Reading commands over all shards.
+struct Local<'a> {
+    reader: &'a PyReader,
+    scratch: Vec<u8>,
+    failed: Option<Unread>,
+}
+
+impl View for Local<'_> {
+    fn time_ms(&mut self) -> u64 {
+        now_ms()
+    }
+
+    fn look<T>(&mut self, key: &[u8], part: Part, visit: impl FnOnce(Option<Seen>) -> T) -> Result<T, Busy> {
+        let shard = self.reader.shard_of(key);
+        let scratch = &mut self.scratch;
+        let found = shard.read(key, |map, glimpse| {
+            let total = glimpse.meta.value_bytes();
+            let (start, length) = part.of(total);
+            // Words begin at multiples of 8: copy from there and leave the front out.
+            let front = start % WORD;
+            scratch.resize((front + length) as usize, 0);
+            map.read(glimpse.offset.0 + glimpse.meta.value_at() + start - front, scratch);
+            let deadline = if glimpse.meta.has_deadline() { map.load(glimpse.offset.0 + 2 * WORD) } else { 0 };
+            (map.load(glimpse.offset.0), deadline, glimpse.meta.kind_code(), total, front as usize)
+        });
+        match found {
+            Err(unread) => {
+                self.failed = Some(unread);
+                Err(Busy)
+            }
+            Ok(None) => {
+                shard.count(false);
+                Ok(visit(None))
+            }
+            Ok(Some((stamp, deadline, kind_code, total, front))) => {
+                shard.count(true);
+                Ok(visit(Some(Seen { stamp, deadline, kind_code, total, value: &self.scratch[front..] })))
+            }
+        }
+    }
+
+    fn prefetch(&self, key: &[u8]) {
+        self.reader.shard_of(key).prefetch(key);
+    }
+}
+
+impl Local<'_> {
+    fn over_all_shards(&mut self, command: Command, args: &[&[u8]], out: &mut PySink) -> Result<(), Fail> {
+        let total: u64 = self.reader.shards.iter().map(|shard| shard.header(header::KEYS)).sum();
+        match command {
+            Command::Dbsize => out.int(total as i64),
+            Command::Randomkey => {
+                // A random shard first; another one if that is empty.
+                let first = now_ms() as usize;
+                let shards = &self.reader.shards;
+                for step in 0..shards.len() {
+                    let mut walk = ShardWalk { reader: &shards[(first + step) % shards.len()], failed: None };
+                    if walk.keys() > 0 || step + 1 == shards.len() {
+                        let result = scan::run(&mut walk, command, args, out);
+                        self.failed = walk.failed;
+                        return result;
+                    }
+                }
+            }
+            Command::Keys => {
+                let mut keys = Vec::new();
+                for shard in &self.reader.shards {
+                    let mut walk = ShardWalk { reader: shard, failed: None };
+                    let mut cursor = 0;
+                    loop {
+                        let step = scan::step(&mut walk, cursor, scan::MAX_COUNT, |key, _| glob::matches(args[1], key));
+                        self.failed = walk.failed;
+                        let (next, some) = step?;
+                        keys.extend(some);
+                        cursor = next;
+                        if cursor == 0 {
+                            break;
+                        }
+                    }
+                }
+                out.array(keys.len());
+                for key in &keys {
+                    out.bytes(key);
+                }
+            }
+            _ => return Err(Fail::err("use Reader.scan, a shard at a time")),
+        }
+        Ok(())
+    }
+}
+
+struct ShardWalk<'a> {
+    reader: &'a ShardReader,
+    failed: Option<Unread>,
+}
+
+impl Walk for ShardWalk<'_> {
+    fn state(&self) -> IndexState {
+        self.reader.index_state()
+    }
+
+    fn bucket(&mut self, bucket: u64) -> Result<Vec<(Vec<u8>, u8)>, Busy> {
+        self.reader.bucket_keys(bucket).map_err(|unread| {
+            self.failed = Some(unread);
+            Busy
+        })
+    }
+
+    fn random(&mut self) -> u64 {
+        self.reader.random()
+    }
+
+    fn keys(&self) -> u64 {
+        self.reader.header(header::KEYS)
+    }
+}
+
+pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
+    module.add_class::<PyReader>()
+}

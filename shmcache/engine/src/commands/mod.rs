@@ -1,0 +1,125 @@
+//! Command execution: from arguments to a reply, over the owner (all commands) or a lock-free reader (those flagged LOCAL).
+
+pub mod batch;
+pub mod glob;
+pub mod number;
+pub mod read;
+pub mod reply;
+pub mod scan;
+mod server;
+pub mod table;
+mod write;
+
+use crate::layout::Kind;
+use crate::owner::{Owner, Refused};
+use crate::slots::slot_of;
+use read::Busy;
+use reply::Sink;
+use std::borrow::Cow;
+use table::{Command, Spec};
+
+/// A command's error reply.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fail {
+    /// First word of the reply.
+    pub code: &'static str,
+    pub message: Cow<'static, str>,
+}
+
+impl Fail {
+    pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fail {
+        Fail { code, message: message.into() }
+    }
+
+    pub fn err(message: impl Into<Cow<'static, str>>) -> Fail {
+        Fail::new("ERR", message)
+    }
+
+    pub fn syntax() -> Fail {
+        Fail::err("syntax error")
+    }
+
+    pub fn wrong_type() -> Fail {
+        Fail::new("WRONGTYPE", "Operation against a key holding the wrong kind of value")
+    }
+}
+
+impl From<Refused> for Fail {
+    fn from(refused: Refused) -> Fail {
+        match refused {
+            Refused::OutOfMemory => Fail::new("OOM", "command not allowed when used memory > 'maxmemory'"),
+            Refused::NoSpace => Fail::new("NOSPACE", "the host has no memory left for the region (/dev/shm is full)"),
+            Refused::KeyTooLong => Fail::new("LIMIT", "the key is longer than 65536 bytes"),
+            Refused::ValueTooLong => Fail::new("LIMIT", "the value is longer than 512 MB"),
+            Refused::GroupTooLarge => Fail::new("LIMIT", "the transaction's records take more than half of the write log"),
+        }
+    }
+}
+
+impl From<Busy> for Fail {
+    fn from(_: Busy) -> Fail {
+        Fail::err("the bucket is being changed")
+    }
+}
+
+/// Arguments, the name first.
+pub type Args<'a> = [&'a [u8]];
+
+/// Check a command against its row: name, number of arguments, slots.
+#[inline]
+pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
+    let Some(spec) = args.first().and_then(|name| table::find(name)) else {
+        let name = args.first().map(|name| String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned()).unwrap_or_default();
+        return Err(Fail::err(format!("unknown command '{name}'")));
+    };
+    if !spec.arity_fits(args.len()) {
+        return Err(Fail::err(format!("wrong number of arguments for '{}' command", spec.name.to_lowercase())));
+    }
+    Ok(spec)
+}
+
+impl Owner {
+    /// Run one command and write its reply. Nothing but the reply tells of a failure.
+    #[inline]
+    pub fn run(&mut self, spec: &Spec, args: &Args, out: &mut impl Sink) {
+        let mark = out.mark();
+        if let Err(fail) = self.try_run(spec, args, out) {
+            out.rewind(mark);
+            self.counters.errors += 1;
+            out.error(fail.code, &fail.message);
+        }
+    }
+
+    #[inline]
+    fn try_run(&mut self, spec: &Spec, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+        if self.slots.is_some() {
+            for at in spec.key_positions(args.len()) {
+                let slot = slot_of(args[at]);
+                if !self.owns_slot(slot) {
+                    return Err(Fail::new("MOVED", format!("slot {slot} belongs to another shard")));
+                }
+            }
+        }
+        if self.in_group() && spec.keys.0 == 0 && spec.flags & table::WRITE != 0 {
+            return Err(Fail::err(format!("{} has no key: not allowed in a transaction", spec.name)));
+        }
+        if spec.flags & table::LOCAL != 0 && spec.keys.0 != 0 {
+            return read::run(self, spec.command, args, out);
+        }
+        match spec.command {
+            Command::Scan | Command::Keys | Command::Randomkey | Command::Dbsize => scan::run(self, spec.command, args, out),
+            Command::Ping | Command::Echo | Command::Time | Command::Info => server::run(self, spec.command, args, out),
+            _ => write::run(self, spec.command, args, out),
+        }
+    }
+}
+
+/// The only kind so far that string commands accept.
+#[inline]
+pub fn expect_string(kind_code: u8) -> Result<(), Fail> {
+    if kind_code == Kind::String as u8 {
+        Ok(())
+    } else {
+        Err(Fail::wrong_type())
+    }
+}

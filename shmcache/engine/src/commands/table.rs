@@ -1,0 +1,184 @@
+//! The command table: the one place where commands are described. The executor, the clients, the router, the command line and the reference
+//! pages are driven by it; `_engine.COMMANDS` exports it to Python.
+
+pub const WRITE: u32 = 1;
+pub const READONLY: u32 = 2;
+pub const FAST: u32 = 4;
+/// May need memory.
+pub const DENYOOM: u32 = 8;
+/// Doing it again leaves the same state: a client may repeat it when the answer was lost.
+pub const IDEMPOTENT: u32 = 16;
+/// A lock-free reader can answer it.
+pub const LOCAL: u32 = 32;
+/// Has no key: concerns every shard.
+pub const ALL_SHARDS: u32 = 64;
+
+pub const FLAG_NAMES: &[(u32, &str)] = &[
+    (WRITE, "write"),
+    (READONLY, "readonly"),
+    (FAST, "fast"),
+    (DENYOOM, "denyoom"),
+    (IDEMPOTENT, "idempotent"),
+    (LOCAL, "local"),
+    (ALL_SHARDS, "all_shards"),
+];
+
+/// Families of the latency histograms.
+pub const FAMILIES: &[&str] = &["read", "write", "counter", "expiry", "scan", "keyspace", "server"];
+
+pub struct Spec {
+    pub command: Command,
+    pub name: &'static str,
+    /// With the name; negative: at least that many.
+    pub arity: i32,
+    /// First key, last key, step: counted from the name; (0, 0, 0) without keys; last -1 is the last argument.
+    pub keys: (i32, i32, i32),
+    pub flags: u32,
+    /// How one command over several shards is split and merged.
+    pub split: &'static str,
+    pub family: usize,
+    pub summary: &'static str,
+}
+
+const fn family(name: &str) -> usize {
+    let mut index = 0;
+    while index < FAMILIES.len() {
+        let (known, wanted) = (FAMILIES[index].as_bytes(), name.as_bytes());
+        if known.len() == wanted.len() {
+            let mut at = 0;
+            while at < known.len() && known[at] == wanted[at] {
+                at += 1;
+            }
+            if at == known.len() {
+                return index;
+            }
+        }
+        index += 1;
+    }
+    panic!("no such family")
+}
+
+macro_rules! commands {
+    ($($id:ident $name:literal $arity:literal ($first:literal $last:literal $step:literal) [$($flag:ident)|*] $split:literal $family:literal $summary:literal;)*) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum Command { $($id),* }
+
+        /// All commands, sorted by name; the position is the command's number.
+        pub const COMMANDS: &[Spec] = &[$(Spec {
+            command: Command::$id, name: $name, arity: $arity, keys: ($first, $last, $step), flags: $($flag)|*, split: $split,
+            family: family($family), summary: $summary,
+        }),*];
+    };
+}
+
+commands! {
+    Append      "APPEND"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Append to a value; the new length.";
+    Copy        "COPY"        -3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Copy a key's value and deadline to another key [REPLACE].";
+    Dbsize      "DBSIZE"       1 (0 0 0) [READONLY | FAST | LOCAL | ALL_SHARDS] "sum" "server" "Number of keys.";
+    Decr        "DECR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Subtract one from an integer.";
+    Decrby      "DECRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Subtract from an integer.";
+    Del         "DEL"         -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "Delete keys; how many there were.";
+    Echo        "ECHO"         2 (0 0 0) [READONLY | FAST] "any" "server" "The argument.";
+    Exists      "EXISTS"      -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "How many of the keys exist (one named twice counts twice).";
+    Expire      "EXPIRE"      -3 (1 1 1) [WRITE | FAST] "none" "expiry" "Set a key's time to live, seconds [NX|XX|GT|LT].";
+    Expireat    "EXPIREAT"    -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "expiry" "Set a key's deadline, unix seconds [NX|XX|GT|LT].";
+    Expiretime  "EXPIRETIME"   2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's deadline, unix seconds; -1 none, -2 no key.";
+    Flushall    "FLUSHALL"    -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "Delete everything [ASYNC|SYNC].";
+    Flushdb     "FLUSHDB"     -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "As FLUSHALL: there is one database.";
+    Get         "GET"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's value.";
+    Getdel      "GETDEL"       2 (1 1 1) [WRITE | FAST] "none" "write" "A key's value, deleting it.";
+    Getex       "GETEX"       -2 (1 1 1) [WRITE | FAST] "none" "expiry" "A key's value, setting its deadline [EX s|PX ms|EXAT s|PXAT ms|PERSIST].";
+    Getrange    "GETRANGE"     4 (1 1 1) [READONLY | LOCAL] "none" "read" "Part of a value, both ends included, negative from the end.";
+    Getset      "GETSET"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value; the old one.";
+    Getstamp    "GETSTAMP"     2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "[value, stamp] for SET ... IFSTAMP.";
+    Incr        "INCR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add one to an integer.";
+    Incrby      "INCRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to an integer.";
+    Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
+    Info        "INFO"        -1 (0 0 0) [READONLY | ALL_SHARDS] "text" "server" "State and counters as text.";
+    Keys        "KEYS"         2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "concat" "scan" "All keys that match a pattern.";
+    Mget        "MGET"        -2 (1 -1 1) [READONLY | FAST | LOCAL] "values" "read" "The values of keys.";
+    Mset        "MSET"        -3 (1 -1 2) [WRITE | DENYOOM | IDEMPOTENT] "pairs" "write" "Set several keys, atomically within a shard.";
+    Msetnx      "MSETNX"      -3 (1 -1 2) [WRITE | DENYOOM] "none" "write" "Set several keys of one slot if none exists.";
+    Persist     "PERSIST"      2 (1 1 1) [WRITE | FAST] "none" "expiry" "Take a key's deadline away.";
+    Pexpire     "PEXPIRE"     -3 (1 1 1) [WRITE | FAST] "none" "expiry" "Set a key's time to live, ms [NX|XX|GT|LT].";
+    Pexpireat   "PEXPIREAT"   -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "expiry" "Set a key's deadline, unix ms [NX|XX|GT|LT].";
+    Pexpiretime "PEXPIRETIME"  2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's deadline, unix ms; -1 none, -2 no key.";
+    Ping        "PING"        -1 (0 0 0) [READONLY | FAST] "any" "server" "PONG, or the argument.";
+    Psetex      "PSETEX"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, ms.";
+    Pttl        "PTTL"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, ms; -1 none, -2 no key.";
+    Randomkey   "RANDOMKEY"    1 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "any" "scan" "Some key.";
+    Rename      "RENAME"       3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Give a key another name, atomically.";
+    Renamenx    "RENAMENX"     3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Rename if the new name is free.";
+    Scan        "SCAN"        -2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "cursor" "scan" "A step through all keys [MATCH pattern] [COUNT n] [TYPE kind].";
+    Set         "SET"         -3 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value [NX|XX|IFSTAMP stamp] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].";
+    Setex       "SETEX"        4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, seconds.";
+    Setnx       "SETNX"        3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value if there is none.";
+    Setrange    "SETRANGE"     4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Overwrite part of a value; its new length.";
+    Strlen      "STRLEN"       2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A value's length, bytes.";
+    Time        "TIME"         1 (0 0 0) [READONLY | FAST] "any" "server" "[unix seconds, microseconds].";
+    Touch       "TOUCH"       -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "Mark keys as used; how many exist.";
+    Ttl         "TTL"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, seconds; -1 none, -2 no key.";
+    Type        "TYPE"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's kind, or none.";
+    Unlink      "UNLINK"      -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "As DEL.";
+}
+
+/// The row of a command by its name in any case.
+#[inline]
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    let mut upper = [0u8; 16];
+    if name.len() > upper.len() {
+        return None;
+    }
+    let upper = &mut upper[..name.len()];
+    upper.copy_from_slice(name);
+    upper.make_ascii_uppercase();
+    COMMANDS.binary_search_by(|spec| spec.name.as_bytes().cmp(upper)).ok().map(|at| &COMMANDS[at])
+}
+
+impl Spec {
+    #[inline]
+    pub fn arity_fits(&self, arguments: usize) -> bool {
+        let arity = self.arity as i64;
+        if arity >= 0 {
+            arguments as i64 == arity
+        } else {
+            arguments as i64 >= -arity
+        }
+    }
+
+    /// Positions of the keys among `arguments` arguments, the name being number 0.
+    #[inline]
+    pub fn key_positions(&self, arguments: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+        let (first, last, step) = self.keys;
+        if first == 0 {
+            return (0..0).step_by(1);
+        }
+        let end = if last < 0 { (arguments as i32 + last + 1) as usize } else { (last as usize + 1).min(arguments) };
+        (first as usize..end).step_by(step as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_sorted_and_found_in_any_case() {
+        assert!(COMMANDS.windows(2).all(|pair| pair[0].name < pair[1].name));
+        for (number, spec) in COMMANDS.iter().enumerate() {
+            assert_eq!(spec.command as usize, number);
+            assert_eq!(find(spec.name.to_lowercase().as_bytes()).map(|found| found.name), Some(spec.name));
+            assert_ne!(spec.flags & WRITE != 0, spec.flags & READONLY != 0, "{} writes or reads", spec.name);
+        }
+        assert!(find(b"NOSUCH").is_none());
+    }
+
+    #[test]
+    fn key_positions_follow_the_row() {
+        assert_eq!(find(b"MSET").unwrap().key_positions(5).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(find(b"DEL").unwrap().key_positions(4).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(find(b"RENAME").unwrap().key_positions(3).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(find(b"PING").unwrap().key_positions(1).count(), 0);
+    }
+}

@@ -1,0 +1,445 @@
+//! Commands that change keys: strings, counters, deadlines, names.
+
+use super::number::{float_arg, format_float, int_arg, parse_int};
+use super::reply::Sink;
+use super::table::Command;
+use super::{expect_string, Args, Fail};
+use crate::layout::{Kind, MAX_VALUE_BYTES};
+use crate::owner::{Entry, Owner};
+
+pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    match command {
+        Command::Set => set(owner, args, out),
+        Command::Setnx => {
+            let absent = owner.lookup(args[1]).is_none();
+            if absent {
+                owner.put(args[1], Kind::String, args[2], 0)?;
+            }
+            out.flag(absent);
+            Ok(())
+        }
+        Command::Setex => set_with_ttl(owner, args, 1000, "setex", out),
+        Command::Psetex => set_with_ttl(owner, args, 1, "psetex", out),
+        Command::Getset => {
+            let old = string_value(owner, args[1])?;
+            owner.put(args[1], Kind::String, args[2], 0)?;
+            write_option(old.as_deref(), out);
+            Ok(())
+        }
+        Command::Getdel => {
+            let old = string_value(owner, args[1])?;
+            owner.remove(args[1]);
+            write_option(old.as_deref(), out);
+            Ok(())
+        }
+        Command::Getex => getex(owner, args, out),
+        Command::Mset => {
+            check_pairs(args, "mset")?;
+            owner.grouped(|owner| put_pairs(owner, args))?;
+            out.ok();
+            Ok(())
+        }
+        Command::Msetnx => {
+            check_pairs(args, "msetnx")?;
+            let free = args[1..].chunks(2).all(|pair| owner.lookup(pair[0]).is_none());
+            if free {
+                owner.grouped(|owner| put_pairs(owner, args))?;
+            }
+            out.flag(free);
+            Ok(())
+        }
+        Command::Del | Command::Unlink => {
+            let count = args[1..].iter().filter(|key| owner.remove(key)).count();
+            out.int(count as i64);
+            Ok(())
+        }
+        Command::Incr => increment(owner, args[1], 1, out),
+        Command::Decr => increment(owner, args[1], -1, out),
+        Command::Incrby => increment(owner, args[1], int_arg(args[2])?, out),
+        Command::Decrby => {
+            let by = int_arg(args[2])?.checked_neg().ok_or_else(|| Fail::err("decrement would overflow"))?;
+            increment(owner, args[1], by, out)
+        }
+        Command::Incrbyfloat => increment_float(owner, args, out),
+        Command::Append => {
+            let entry = string_entry(owner, args[1])?;
+            let mut value = entry.map_or(Vec::new(), |entry| owner.value(&entry).to_vec());
+            check_length(value.len() + args[2].len())?;
+            value.extend_from_slice(args[2]);
+            replace(owner, args[1], entry, &value)?;
+            out.int(value.len() as i64);
+            Ok(())
+        }
+        Command::Setrange => setrange(owner, args, out),
+        Command::Expire => expire(owner, args, "expire", |value, now| value.checked_mul(1000)?.checked_add(now), out),
+        Command::Pexpire => expire(owner, args, "pexpire", |value, now| value.checked_add(now), out),
+        Command::Expireat => expire(owner, args, "expireat", |value, _| value.checked_mul(1000), out),
+        Command::Pexpireat => expire(owner, args, "pexpireat", |value, _| Some(value), out),
+        Command::Persist => {
+            let entry = owner.lookup(args[1]);
+            let had = entry.filter(|entry| owner.deadline(entry) != 0);
+            if let Some(entry) = had {
+                owner.set_deadline(args[1], &entry, 0)?;
+            }
+            out.flag(had.is_some());
+            Ok(())
+        }
+        Command::Rename => {
+            rename(owner, args, true)?;
+            out.ok();
+            Ok(())
+        }
+        Command::Renamenx => {
+            let done = rename(owner, args, false)?;
+            out.flag(done);
+            Ok(())
+        }
+        Command::Copy => copy(owner, args, out),
+        Command::Flushall | Command::Flushdb => {
+            match args {
+                [_] => {}
+                [_, mode] if mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync") => {}
+                _ => return Err(Fail::syntax()),
+            }
+            owner.flush();
+            out.ok();
+            Ok(())
+        }
+        other => unreachable!("{other:?} is no writing command"),
+    }
+}
+
+// ---------------------------------------------------------------- helpers
+
+fn string_entry(owner: &mut Owner, key: &[u8]) -> Result<Option<Entry>, Fail> {
+    let entry = owner.lookup(key);
+    if let Some(entry) = &entry {
+        expect_string(entry.meta.kind_code())?;
+    }
+    Ok(entry)
+}
+
+/// A copy of the value: it must outlive the write that follows.
+fn string_value(owner: &mut Owner, key: &[u8]) -> Result<Option<Vec<u8>>, Fail> {
+    let entry = owner.access(key);
+    if let Some(entry) = &entry {
+        expect_string(entry.meta.kind_code())?;
+    }
+    Ok(entry.map(|entry| owner.value(&entry).to_vec()))
+}
+
+fn write_option(value: Option<&[u8]>, out: &mut impl Sink) {
+    match value {
+        Some(value) => out.bytes(value),
+        None => out.nil(),
+    }
+}
+
+/// A new value under the old one's deadline.
+fn replace(owner: &mut Owner, key: &[u8], old: Option<Entry>, value: &[u8]) -> Result<(), Fail> {
+    let deadline = old.map_or(0, |entry| owner.deadline(&entry));
+    owner.put(key, Kind::String, value, deadline)?;
+    Ok(())
+}
+
+fn check_length(bytes: usize) -> Result<(), Fail> {
+    if bytes > MAX_VALUE_BYTES {
+        return Err(Fail::err("string exceeds maximum allowed size (512 MB)"));
+    }
+    Ok(())
+}
+
+fn invalid_expire(command: &str) -> Fail {
+    Fail::err(format!("invalid expire time in '{command}' command"))
+}
+
+// ---------------------------------------------------------------- SET and its like
+
+#[derive(Clone, Copy, PartialEq)]
+enum Condition {
+    Always,
+    Absent,
+    Present,
+    Stamp(u64),
+}
+
+enum Lifetime {
+    None,
+    Keep,
+    Deadline(u64),
+}
+
+/// EX, PX, EXAT or PXAT and its argument, as a deadline. None if `option` is none of them.
+fn deadline_option(owner: &Owner, option: &[u8], value: Option<&&[u8]>, command: &str) -> Result<Option<u64>, Fail> {
+    let (factor, relative) = match () {
+        _ if option.eq_ignore_ascii_case(b"ex") => (1000, true),
+        _ if option.eq_ignore_ascii_case(b"px") => (1, true),
+        _ if option.eq_ignore_ascii_case(b"exat") => (1000, false),
+        _ if option.eq_ignore_ascii_case(b"pxat") => (1, false),
+        _ => return Ok(None),
+    };
+    let value = int_arg(value.ok_or_else(Fail::syntax)?)?;
+    if value <= 0 {
+        return Err(invalid_expire(command));
+    }
+    let ms = value.checked_mul(factor).ok_or_else(|| invalid_expire(command))?;
+    let ms = if relative { ms.checked_add(owner.now_ms as i64) } else { Some(ms) };
+    ms.map(|ms| Some(ms as u64)).ok_or_else(|| invalid_expire(command))
+}
+
+fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    if args.len() == 3 {
+        owner.put(args[1], Kind::String, args[2], 0)?;
+        out.ok();
+        return Ok(());
+    }
+    let (mut condition, mut lifetime, mut get) = (Condition::Always, Lifetime::None, false);
+    let mut at = 3;
+    while at < args.len() {
+        let option = args[at];
+        let choose = |old: Condition, new: Condition| if old == Condition::Always { Ok(new) } else { Err(Fail::syntax()) };
+        if option.eq_ignore_ascii_case(b"nx") {
+            condition = choose(condition, Condition::Absent)?;
+        } else if option.eq_ignore_ascii_case(b"xx") {
+            condition = choose(condition, Condition::Present)?;
+        } else if option.eq_ignore_ascii_case(b"ifstamp") {
+            at += 1;
+            let stamp = args.get(at).and_then(|text| parse_int(text)).filter(|&stamp| stamp >= 0);
+            let stamp = stamp.ok_or_else(|| Fail::err("a stamp is an integer that GETSTAMP returned, or 0 for no key"))?;
+            condition = choose(condition, if stamp == 0 { Condition::Absent } else { Condition::Stamp(stamp as u64) })?;
+        } else if option.eq_ignore_ascii_case(b"get") {
+            get = true;
+        } else if option.eq_ignore_ascii_case(b"keepttl") {
+            if !matches!(lifetime, Lifetime::None) {
+                return Err(Fail::syntax());
+            }
+            lifetime = Lifetime::Keep;
+        } else if let Some(deadline) = deadline_option(owner, option, args.get(at + 1), "set")? {
+            if !matches!(lifetime, Lifetime::None) {
+                return Err(Fail::syntax());
+            }
+            lifetime = Lifetime::Deadline(deadline);
+            at += 1;
+        } else {
+            return Err(Fail::syntax());
+        }
+        at += 1;
+    }
+    let entry = if get { string_entry(owner, args[1])? } else { owner.lookup(args[1]) };
+    let old = if get { entry.map(|entry| owner.value(&entry).to_vec()) } else { None };
+    let met = match condition {
+        Condition::Always => true,
+        Condition::Absent => entry.is_none(),
+        Condition::Present => entry.is_some(),
+        Condition::Stamp(stamp) => entry.is_some_and(|entry| owner.stamp(&entry) == stamp),
+    };
+    if met {
+        let deadline = match lifetime {
+            Lifetime::None => 0,
+            Lifetime::Keep => entry.map_or(0, |entry| owner.deadline(&entry)),
+            Lifetime::Deadline(deadline) => deadline,
+        };
+        if deadline != 0 && deadline <= owner.now_ms {
+            owner.remove(args[1]);
+        } else {
+            owner.put(args[1], Kind::String, args[2], deadline)?;
+        }
+    }
+    match (get, met) {
+        (true, _) => write_option(old.as_deref(), out),
+        (false, true) => out.ok(),
+        (false, false) => out.nil(),
+    }
+    Ok(())
+}
+
+fn set_with_ttl(owner: &mut Owner, args: &Args, factor: i64, name: &str, out: &mut impl Sink) -> Result<(), Fail> {
+    let ttl = int_arg(args[2])?;
+    let deadline = ttl.checked_mul(factor).and_then(|ms| ms.checked_add(owner.now_ms as i64)).filter(|_| ttl > 0).ok_or_else(|| invalid_expire(name))?;
+    owner.put(args[1], Kind::String, args[3], deadline as u64)?;
+    out.ok();
+    Ok(())
+}
+
+fn getex(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let deadline = match args {
+        [_, _] => None,
+        [_, _, option] if option.eq_ignore_ascii_case(b"persist") => Some(0),
+        [_, _, option, value] => Some(deadline_option(owner, option, Some(value), "getex")?.ok_or_else(Fail::syntax)?),
+        _ => return Err(Fail::syntax()),
+    };
+    let value = string_value(owner, args[1])?;
+    if let (Some(deadline), Some(entry)) = (deadline, owner.lookup(args[1])) {
+        if deadline != 0 && deadline <= owner.now_ms {
+            owner.remove(args[1]);
+        } else {
+            owner.set_deadline(args[1], &entry, deadline)?;
+        }
+    }
+    write_option(value.as_deref(), out);
+    Ok(())
+}
+
+fn check_pairs(args: &Args, name: &str) -> Result<(), Fail> {
+    if args.len() % 2 == 0 {
+        return Err(Fail::err(format!("wrong number of arguments for '{name}' command")));
+    }
+    Ok(())
+}
+
+fn put_pairs(owner: &mut Owner, args: &Args) -> Result<(), Fail> {
+    for pair in args[1..].chunks(2) {
+        owner.put(pair[0], Kind::String, pair[1], 0)?;
+    }
+    Ok(())
+}
+
+fn setrange(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let start = int_arg(args[2])?;
+    if start < 0 {
+        return Err(Fail::err("offset is out of range"));
+    }
+    let entry = string_entry(owner, args[1])?;
+    let old = entry.map_or(&b""[..], |entry| owner.value(&entry));
+    if args[3].is_empty() {
+        out.int(old.len() as i64);
+        return Ok(());
+    }
+    let start = usize::try_from(start).map_err(|_| Fail::err("offset is out of range"))?;
+    let end = start.saturating_add(args[3].len());
+    check_length(end)?;
+    let mut value = old.to_vec();
+    value.resize(value.len().max(end), 0);
+    value[start..end].copy_from_slice(args[3]);
+    replace(owner, args[1], entry, &value)?;
+    out.int(value.len() as i64);
+    Ok(())
+}
+
+// ---------------------------------------------------------------- counters
+
+fn increment(owner: &mut Owner, key: &[u8], by: i64, out: &mut impl Sink) -> Result<(), Fail> {
+    let entry = string_entry(owner, key)?;
+    let old = match &entry {
+        Some(entry) => int_arg(owner.value(entry))?,
+        None => 0,
+    };
+    let new = old.checked_add(by).ok_or_else(|| Fail::err("increment or decrement would overflow"))?;
+    let mut digits = itoa::Buffer::new();
+    replace(owner, key, entry, digits.format(new).as_bytes())?;
+    out.int(new);
+    Ok(())
+}
+
+fn increment_float(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let by = float_arg(args[2])?;
+    let entry = string_entry(owner, args[1])?;
+    let old = match &entry {
+        Some(entry) => float_arg(owner.value(entry))?,
+        None => 0.0,
+    };
+    let new = old + by;
+    if !new.is_finite() {
+        return Err(Fail::err("increment would produce NaN or Infinity"));
+    }
+    let text = format_float(new);
+    replace(owner, args[1], entry, text.as_bytes())?;
+    out.bytes(text.as_bytes());
+    Ok(())
+}
+
+// ---------------------------------------------------------------- deadlines
+
+fn expire(owner: &mut Owner, args: &Args, name: &str, deadline: impl FnOnce(i64, i64) -> Option<i64>, out: &mut impl Sink) -> Result<(), Fail> {
+    let value = int_arg(args[2])?;
+    let deadline = deadline(value, owner.now_ms as i64).ok_or_else(|| invalid_expire(name))?;
+    let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
+    for option in &args[3..] {
+        match () {
+            _ if option.eq_ignore_ascii_case(b"nx") => nx = true,
+            _ if option.eq_ignore_ascii_case(b"xx") => xx = true,
+            _ if option.eq_ignore_ascii_case(b"gt") => gt = true,
+            _ if option.eq_ignore_ascii_case(b"lt") => lt = true,
+            _ => return Err(Fail::err(format!("Unsupported option {}", String::from_utf8_lossy(option)))),
+        }
+    }
+    if nx && (xx || gt || lt) {
+        return Err(Fail::err("NX and XX, GT or LT options at the same time are not compatible"));
+    }
+    if gt && lt {
+        return Err(Fail::err("GT and LT options at the same time are not compatible"));
+    }
+    let Some(entry) = owner.lookup(args[1]) else {
+        out.flag(false);
+        return Ok(());
+    };
+    // No deadline counts as infinitely late.
+    let old = owner.deadline(&entry) as i64;
+    let refused = nx && old != 0 || xx && old == 0 || gt && (old == 0 || deadline <= old) || lt && old != 0 && deadline >= old;
+    if !refused {
+        if deadline <= owner.now_ms as i64 {
+            owner.remove(args[1]);
+        } else {
+            owner.set_deadline(args[1], &entry, deadline as u64)?;
+        }
+    }
+    out.flag(!refused);
+    Ok(())
+}
+
+// ---------------------------------------------------------------- names
+
+fn no_such_key() -> Fail {
+    Fail::err("no such key")
+}
+
+/// True if it was done; false if the new name is taken and must not be replaced.
+fn rename(owner: &mut Owner, args: &Args, replace: bool) -> Result<bool, Fail> {
+    let entry = owner.lookup(args[1]).ok_or_else(no_such_key)?;
+    if args[1] == args[2] {
+        return Ok(replace);
+    }
+    if !replace && owner.lookup(args[2]).is_some() {
+        return Ok(false);
+    }
+    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
+    owner.grouped(|owner| {
+        owner.put(args[2], kind, &value, deadline)?;
+        owner.remove(args[1]);
+        Ok::<(), Fail>(())
+    })?;
+    Ok(true)
+}
+
+fn copy(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let mut replace = false;
+    let mut options = args[3..].iter();
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"replace") {
+            replace = true;
+        } else if option.eq_ignore_ascii_case(b"db") {
+            if int_arg(options.next().ok_or_else(Fail::syntax)?)? != 0 {
+                return Err(Fail::err("DB index is out of range"));
+            }
+        } else {
+            return Err(Fail::syntax());
+        }
+    }
+    if args[1] == args[2] {
+        return Err(Fail::err("source and destination objects are the same"));
+    }
+    let Some(entry) = owner.lookup(args[1]) else {
+        out.flag(false);
+        return Ok(());
+    };
+    if !replace && owner.lookup(args[2]).is_some() {
+        out.flag(false);
+        return Ok(());
+    }
+    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
+    owner.put(args[2], kind, &value, deadline)?;
+    out.flag(true);
+    Ok(())
+}

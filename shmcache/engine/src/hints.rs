@@ -1,0 +1,173 @@
+//! The hints region: marks of access by index position and the counters of attached clients. Advice only: anyone attached
+//! may write anything here, and the worst it can do is a lower hit ratio or wrong statistics.
+//!
+//! A mark is one byte, its meaning set by the eviction policy in force (`header::MARK_MODE`):
+//! * clock: the tick of the last access. The owner turns the clock by one each time 1/64 of the keys has been written, and a
+//!   sweep keeps old marks from looking young when the byte wraps.
+//! * counter: a logarithmic access counter as in Redis' LFU (Morris 1978), lowered by a sweep.
+
+use crate::clock::now_ms;
+use crate::layout::{hints, LAYOUT_VERSION, MAGIC_HINTS, PLACES};
+use crate::log::tailer::process_lives;
+use crate::memory::{format_object, object_bytes, SharedMap};
+use crate::sync::Ordering;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+pub const MARK_NONE: u64 = 0;
+pub const MARK_CLOCK: u64 = 1;
+pub const MARK_COUNTER: u64 = 2;
+
+/// A new key's counter, so that it is not the first to go (Redis: LFU_INIT_VAL).
+pub const COUNTER_INIT: u8 = 5;
+
+pub struct Hints {
+    map: SharedMap,
+    committed: u64,
+}
+
+/// Where the marks for one index place lie. All places of overflow buckets share the eighth byte.
+#[inline]
+pub fn mark_at(bucket: u64, place: usize) -> u64 {
+    hints::MARKS_AT + bucket * 8 + place.min(PLACES) as u64
+}
+
+impl Hints {
+    pub fn create(fd: BorrowedFd, max_buckets: u64) -> io::Result<Hints> {
+        let bytes = hints::MARKS_AT + max_buckets * 8;
+        format_object(fd, bytes, hints::MARKS_AT)?;
+        let map = SharedMap::new(fd, bytes)?;
+        map.store(hints::LAYOUT_VERSION, LAYOUT_VERSION);
+        map.store(hints::BYTES, hints::MARKS_AT);
+        map.word(hints::MAGIC).store(MAGIC_HINTS, Ordering::Release);
+        Ok(Hints { map, committed: hints::MARKS_AT })
+    }
+
+    pub fn attach(fd: BorrowedFd) -> Result<Hints, String> {
+        let bytes = object_bytes(fd).map_err(|error| error.to_string())?;
+        if bytes < hints::MARKS_AT {
+            return Err(format!("a hints region of {bytes} bytes"));
+        }
+        let map = SharedMap::new(fd, bytes).map_err(|error| error.to_string())?;
+        if map.load(hints::MAGIC) != MAGIC_HINTS || map.load(hints::LAYOUT_VERSION) != LAYOUT_VERSION {
+            return Err("not a hints region of this layout".into());
+        }
+        let committed = map.load(hints::BYTES).min(bytes);
+        Ok(Hints { map, committed })
+    }
+
+    /// For the owner: memory for the marks of `buckets` buckets.
+    pub fn commit_buckets(&mut self, buckets: u64) -> io::Result<()> {
+        let needed = (hints::MARKS_AT + buckets * 8).next_multiple_of(4096).min(self.map.bytes());
+        if needed > self.committed {
+            self.map.commit(self.committed, needed - self.committed)?;
+            self.committed = needed;
+            self.map.word(hints::BYTES).store(needed, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    pub fn committed_bytes(&self) -> u64 {
+        self.committed
+    }
+
+    #[inline(always)]
+    pub fn mark(&self, at: u64) -> u8 {
+        self.map.byte(at).load(Ordering::Relaxed)
+    }
+
+    #[inline(always)]
+    pub fn set_mark(&self, at: u64, value: u8) {
+        self.map.byte(at).store(value, Ordering::Relaxed);
+    }
+
+    /// Note an access. `random` is any evenly spread number.
+    #[inline(always)]
+    pub fn touch(&self, at: u64, mode: u64, clock: u64, lfu_log_factor: u64, random: impl FnOnce() -> u64) {
+        match mode {
+            MARK_CLOCK => {
+                // Storing only what changes keeps the cache line shared among readers.
+                if self.mark(at) != clock as u8 {
+                    self.set_mark(at, clock as u8);
+                }
+            }
+            MARK_COUNTER => {
+                let count = self.mark(at);
+                if count < u8::MAX {
+                    let above = count.saturating_sub(COUNTER_INIT) as u64;
+                    if random() % (above * lfu_log_factor + 1) == 0 {
+                        self.set_mark(at, count + 1);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// True if this view covers the marks of `bucket` (a reader's mapping may be older than the region's growth).
+    #[inline(always)]
+    pub fn covers(&self, bucket: u64) -> bool {
+        mark_at(bucket, PLACES) < self.map.bytes()
+    }
+
+    /// Sums over all clients' places: (living clients, hits, misses, retries).
+    pub fn clients(&self) -> ClientTotals {
+        let mut totals = ClientTotals::default();
+        for index in 0..hints::CLIENTS {
+            let place = hints::CLIENTS_AT + index * hints::CLIENT_BYTES;
+            let pid = self.map.load(place + hints::CLIENT_PID);
+            totals.living += (pid != 0 && process_lives(pid)) as u64;
+            totals.hits += self.map.load(place + hints::CLIENT_HITS);
+            totals.misses += self.map.load(place + hints::CLIENT_MISSES);
+            totals.retries += self.map.load(place + hints::CLIENT_RETRIES);
+        }
+        totals
+    }
+
+    /// Take a place for a client. The counters of a former holder are kept: they are part of the totals.
+    pub fn register_client(&self) -> u64 {
+        let pid = std::process::id() as u64;
+        for index in 0..hints::CLIENTS {
+            let place = hints::CLIENTS_AT + index * hints::CLIENT_BYTES;
+            let word = self.map.word(place + hints::CLIENT_PID);
+            let holder = word.load(Ordering::Relaxed);
+            if (holder == 0 || !process_lives(holder)) && word.compare_exchange(holder, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.map.store(place + hints::CLIENT_ATTACHED_MS, now_ms());
+                return place;
+            }
+        }
+        // More clients than places: share the last one; only counts suffer.
+        hints::CLIENTS_AT + (hints::CLIENTS - 1) * hints::CLIENT_BYTES
+    }
+
+    pub fn release_client(&self, place: u64) {
+        let pid = std::process::id() as u64;
+        let _ = self.map.word(place + hints::CLIENT_PID).compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// A number that changes from call to call, for a client's probabilistic counters.
+    #[inline]
+    pub fn random(&self, place: u64) -> u64 {
+        let word = self.map.word(place + hints::CLIENT_RANDOM);
+        // A Weyl sequence, mixed (the finaliser of SplitMix64, Steele et al. 2014).
+        let next = word.load(Ordering::Relaxed).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        word.store(next, Ordering::Relaxed);
+        let mixed = (next ^ next >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ mixed >> 27
+    }
+
+    /// Add to a client's counter. Not an atomic addition: two threads may lose a count, but no reader ever waits for another.
+    #[inline(always)]
+    pub fn count(&self, place: u64, field: u64) {
+        let word = self.map.word(place + field);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+#[derive(Default, Clone, Copy)]
+pub struct ClientTotals {
+    pub living: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub retries: u64,
+}

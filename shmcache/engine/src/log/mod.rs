@@ -1,0 +1,10 @@
+//! The write log of a shard: a ring of effect records in shared memory, one writer, registered tailers.
+
+pub mod record;
+pub mod ring;
+pub mod tailer;
+pub mod writer;
+
+pub use record::{Effect, Record};
+pub use tailer::{LogTailer, TailError};
+pub use writer::LogWriter;

@@ -1,0 +1,195 @@
+//! Log records: effects with absolute values, so that applying one twice changes nothing. `docs/log.md` tells the same in prose.
+//!
+//! ```text
+//!  word 0   length, bytes, a multiple of 8 (32) | CRC-32C of all that follows (32)
+//!  word 1   sequence number, dense per shard
+//!  word 2   stamp
+//!  word 3   epoch (32) | node (16) | kind (8) | flags (8)
+//!  word 4   key bytes (32) | value bytes (32)
+//!  word 5   deadline, unix ms; 0 = none
+//!  key      padded with zeros to a multiple of 8
+//!  value    padded likewise
+//! ```
+//! A filler at the ring's end, where the next record does not fit, is word 0 alone with FILLER in its length's top bit.
+
+use crate::layout::{padded, WORD};
+
+pub const HEADER_BYTES: u64 = 6 * WORD;
+pub const FILLER: u32 = 1 << 31;
+/// More records of the same atomic group follow.
+pub const FLAG_MORE: u8 = 1;
+
+/// What a record did. Numbers are stored: never reuse one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Effect {
+    /// The key has this string value and deadline.
+    Set = 1,
+    Delete = 2,
+    /// The key's deadline is now this; its value is unchanged.
+    Deadline = 3,
+    /// Deleted because its deadline passed.
+    Expired = 4,
+    /// Deleted to make room.
+    Evicted = 5,
+    /// All keys of the shard are deleted. No key.
+    Flush = 6,
+    /// As Set, but the value is too large for the ring: `value` is its offset and length in the data region, 8 bytes each. A tailer
+    /// reads the key, and takes the value if it still has this stamp; if not, a later record has a newer one.
+    SetRef = 7,
+}
+
+impl Effect {
+    pub fn from_code(code: u8) -> Option<Effect> {
+        Some(match code {
+            1 => Effect::Set,
+            2 => Effect::Delete,
+            3 => Effect::Deadline,
+            4 => Effect::Expired,
+            5 => Effect::Evicted,
+            6 => Effect::Flush,
+            7 => Effect::SetRef,
+            _ => return None,
+        })
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Effect::Set => "set",
+            Effect::Delete => "delete",
+            Effect::Deadline => "expire_at",
+            Effect::Expired => "expired",
+            Effect::Evicted => "evicted",
+            Effect::Flush => "flush",
+            Effect::SetRef => "set_ref",
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record<'a> {
+    pub seq: u64,
+    pub stamp: u64,
+    pub epoch: u32,
+    pub node: u16,
+    pub effect: Effect,
+    pub more: bool,
+    pub deadline: u64,
+    pub key: &'a [u8],
+    pub value: &'a [u8],
+}
+
+/// Length in the log of a record with this key and value.
+pub fn record_bytes(key: usize, value: usize) -> u64 {
+    HEADER_BYTES + padded(key as u64) + padded(value as u64)
+}
+
+impl<'a> Record<'a> {
+    /// Append the record's bytes to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = out.len();
+        let length = record_bytes(self.key.len(), self.value.len());
+        out.reserve(length as usize);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&self.seq.to_le_bytes());
+        out.extend_from_slice(&self.stamp.to_le_bytes());
+        let flags = if self.more { FLAG_MORE } else { 0 };
+        let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.effect as u64) << 48 | (flags as u64) << 56;
+        out.extend_from_slice(&word3.to_le_bytes());
+        out.extend_from_slice(&(self.key.len() as u64 | (self.value.len() as u64) << 32).to_le_bytes());
+        out.extend_from_slice(&self.deadline.to_le_bytes());
+        for part in [self.key, self.value] {
+            out.extend_from_slice(part);
+            out.resize(out.len().next_multiple_of(8), 0);
+        }
+        debug_assert_eq!(out.len() - start, length as usize);
+        let checksum = crc32c::crc32c(&out[start + 8..]);
+        out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// Decode the record at the start of `data`; also returns its length. An error says what is wrong with it.
+    pub fn decode(data: &'a [u8]) -> Result<(Record<'a>, usize), &'static str> {
+        let word = |index: usize| u64::from_le_bytes(data[index * 8..index * 8 + 8].try_into().expect("eight bytes"));
+        if data.len() < HEADER_BYTES as usize {
+            return Err("shorter than a record's header");
+        }
+        let length = (word(0) & 0xffff_ffff) as usize;
+        if length < HEADER_BYTES as usize || !length.is_multiple_of(8) || length > data.len() {
+            return Err("its length is impossible");
+        }
+        if crc32c::crc32c(&data[8..length]) != (word(0) >> 32) as u32 {
+            return Err("its checksum is wrong");
+        }
+        let (key_bytes, value_bytes) = ((word(4) & 0xffff_ffff) as usize, (word(4) >> 32) as usize);
+        if record_bytes(key_bytes, value_bytes) != length as u64 {
+            return Err("its parts do not add up to its length");
+        }
+        let effect = Effect::from_code((word(3) >> 48) as u8).ok_or("its kind is unknown")?;
+        let key_at = HEADER_BYTES as usize;
+        let value_at = key_at + padded(key_bytes as u64) as usize;
+        let record = Record {
+            seq: word(1),
+            stamp: word(2),
+            epoch: word(3) as u32,
+            node: (word(3) >> 32) as u16,
+            effect,
+            more: (word(3) >> 56) as u8 & FLAG_MORE != 0,
+            deadline: word(5),
+            key: &data[key_at..key_at + key_bytes],
+            value: &data[value_at..value_at + value_bytes],
+        };
+        Ok((record, length))
+    }
+}
+
+/// The records in `data`, with the byte position behind each; ends with an error at the first that is damaged.
+pub fn records(data: &[u8]) -> impl Iterator<Item = Result<(Record<'_>, usize), (usize, &'static str)>> {
+    let mut at = 0;
+    let mut failed = false;
+    std::iter::from_fn(move || {
+        if failed || at == data.len() {
+            return None;
+        }
+        match Record::decode(&data[at..]) {
+            Ok((record, length)) => {
+                at += length;
+                Some(Ok((record, at)))
+            }
+            Err(what) => {
+                failed = true;
+                Some(Err((at, what)))
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let record = Record { seq: 7, stamp: 9 << 16, epoch: 3, node: 2, effect: Effect::Set, more: true, deadline: 11, key: b"key", value: b"some value" };
+        record.encode(&mut bytes);
+        assert_eq!(Record::decode(&bytes), Ok((record, bytes.len())));
+        bytes
+    }
+
+    #[test]
+    fn any_flipped_bit_is_found() {
+        let bytes = example();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::decode(&damaged).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn any_cut_is_found() {
+        let bytes = example();
+        for length in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..length]).is_err());
+        }
+    }
+}

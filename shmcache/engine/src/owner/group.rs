@@ -1,0 +1,156 @@
+//! Groups: several writes that take effect together, also through a kill.
+//!
+//! While a group is open its writes go to an overlay that only the owner's own lookups see: entries are written in the heap
+//! but no index word points at them. Commit publishes all records in one store and then links; a kill before that leaves nothing, a kill
+//! after it is redone from the log.
+
+use super::{Owner, Refused};
+use crate::failpoint::{pass, FailPoint};
+use crate::layout::*;
+use crate::log::record::record_bytes;
+use crate::log::Effect;
+use std::collections::HashMap;
+
+#[derive(Default)]
+pub struct Group {
+    pending: HashMap<Vec<u8>, (Option<Offset>, u64)>,
+}
+
+impl Group {
+    /// What the open group did to the key: None nothing, Some(None) deleted it.
+    pub fn get(&self, key: &[u8]) -> Option<Option<Offset>> {
+        self.pending.get(key).map(|&(offset, _)| offset)
+    }
+
+    pub fn contains(&self, key: &[u8]) -> bool {
+        self.pending.contains_key(key)
+    }
+}
+
+impl Owner {
+    pub fn in_group(&self) -> bool {
+        self.group.is_some()
+    }
+
+    pub fn open_group(&mut self) {
+        debug_assert!(self.group.is_none());
+        self.group = Some(Group::default());
+    }
+
+    /// Run `writes` as one group (or as part of the one that is open). If it fails nothing of it is done.
+    pub fn grouped<T, E: From<Refused>>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
+        if self.in_group() {
+            return writes(self);
+        }
+        self.open_group();
+        match writes(self) {
+            Ok(value) => {
+                self.commit_group()?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.abandon_group();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn pend(&mut self, key: &[u8], offset: Option<Offset>, stamp: u64) {
+        let group = self.group.as_mut().expect("a group is open");
+        let before = match group.pending.get_mut(key) {
+            Some(pending) => std::mem::replace(pending, (offset, stamp)).0,
+            None => {
+                group.pending.insert(key.to_vec(), (offset, stamp));
+                None
+            }
+        };
+        if let Some(before) = before {
+            self.free_entry(before);
+        }
+    }
+
+    pub fn abandon_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            for (offset, _) in group.pending.into_values() {
+                if let Some(offset) = offset {
+                    self.free_entry(offset);
+                }
+            }
+        }
+    }
+
+    /// Make the open group's writes real, all or none.
+    pub fn commit_group(&mut self) -> Result<(), Refused> {
+        // Room for the overflow buckets that the new keys may need: nothing may fail once the log has the group.
+        // (The group stays open meanwhile, so that making room does not evict what it is about to change.)
+        let pending = self.group.as_ref().map_or(0, |group| group.pending.len());
+        if let Err(refused) = self.reserve_buckets(pending) {
+            self.abandon_group();
+            return Err(refused);
+        }
+        let Some(group) = self.group.take() else { return Ok(()) };
+        let mut writes: Vec<(Vec<u8>, Option<Offset>, u64)> = group.pending.into_iter().map(|(key, (offset, stamp))| (key, offset, stamp)).collect();
+        writes.sort_unstable_by_key(|&(_, _, stamp)| stamp);
+        writes.retain(|(key, offset, _)| offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());
+        let bytes: u64 = writes.iter().map(|(key, offset, _)| record_bytes(key.len(), offset.map_or(0, |offset| self.logged_bytes(offset)))).sum();
+        if bytes > self.log.max_group_bytes() {
+            for (_, offset, _) in writes {
+                if let Some(offset) = offset {
+                    self.free_entry(offset);
+                }
+            }
+            return Err(Refused::GroupTooLarge);
+        }
+        let Some(last) = writes.len().checked_sub(1) else { return Ok(()) };
+        for (index, (key, offset, stamp)) in writes.iter().enumerate() {
+            let more = index < last;
+            match *offset {
+                Some(offset) => {
+                    let meta = Meta(self.map.load(offset.0 + WORD));
+                    let deadline = if meta.has_deadline() { self.map.load(offset.0 + 2 * WORD) } else { 0 };
+                    // The slice borrows the map only, but the method takes all of self: copy. Groups are not the hot path.
+                    let value = self.map.slice(offset.0 + meta.value_at(), meta.value_bytes()).to_vec();
+                    self.stage_set(key, &value, offset, *stamp, deadline, more);
+                }
+                None => self.stage_delete(key, Effect::Delete, *stamp, more),
+            }
+        }
+        self.log.commit();
+        pass(FailPoint::GroupLogged);
+        for (key, offset, _) in writes {
+            let hash = self.index.hash(&key);
+            match offset {
+                Some(offset) => {
+                    let place = self.place_for(&key).expect("buckets are reserved");
+                    self.link(place, &key, offset);
+                }
+                None => {
+                    if let Some(found) = self.index.find(&self.map, hash, &key) {
+                        self.unlink(&found);
+                    }
+                }
+            }
+            pass(FailPoint::GroupHalfApplied);
+        }
+        self.applied();
+        Ok(())
+    }
+
+    fn logged_bytes(&self, offset: Offset) -> usize {
+        let value = Meta(self.map.load(offset.0 + WORD)).value_bytes() as usize;
+        if value <= self.log.max_value_bytes() {
+            value
+        } else {
+            16
+        }
+    }
+
+    fn reserve_buckets(&mut self, count: usize) -> Result<(), Refused> {
+        loop {
+            match self.heap.reserve_buckets(&mut self.map, count as u64) {
+                Ok(()) => return Ok(()),
+                Err(full) => self.make_way(full)?,
+            }
+        }
+    }
+}

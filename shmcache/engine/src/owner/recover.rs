@@ -1,0 +1,174 @@
+//! Owning regions that a former owner left, however it ended.
+
+use super::create::{buckets_in, OwnError};
+use super::Owner;
+use crate::bucket;
+use crate::clock::now_ms;
+use crate::deadlines::Deadlines;
+use crate::heap::{Heap, Rebuild};
+use crate::hints::Hints;
+use crate::index::Index;
+use crate::layout::*;
+use crate::log::record::{records, Effect};
+use crate::log::tailer::{map_log, read_groups, TailError};
+use crate::log::LogWriter;
+use crate::memory::{object_bytes, OwnerMap, SharedMap};
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+/// What owning the regions took.
+#[derive(Debug, Default, Clone)]
+pub struct Recovery {
+    pub created: bool,
+    /// The former owner closed them.
+    pub clean: bool,
+    pub keys: u64,
+    pub repaired_buckets: u64,
+    pub redone_records: u64,
+    pub duration_us: u64,
+}
+
+/// Check a data region's header; returns its size.
+pub fn check_header(load: impl Fn(u64) -> u64, object_bytes: u64) -> Result<(), OwnError> {
+    if load(header::MAGIC) != MAGIC_DATA {
+        return Err(OwnError::Layout("not a shmcache data region (or its creation was interrupted)".into()));
+    }
+    let version = load(header::LAYOUT_VERSION);
+    if version != LAYOUT_VERSION {
+        return Err(OwnError::Layout(format!("the region has layout version {version}, this program has {LAYOUT_VERSION}")));
+    }
+    let (table, index, heap, committed, bytes) =
+        (load(header::PAGE_TABLE_BASE), load(header::INDEX_BASE), load(header::HEAP_BASE), load(header::HEAP_COMMITTED), load(header::REGION_BYTES));
+    let in_order = header::BYTES <= table && table < index && index < heap && heap <= committed && committed <= bytes && bytes <= object_bytes;
+    let state = IndexState(load(header::INDEX_STATE));
+    let plausible = state.level() < 40 && state.split() < 1 << state.level() && index + state.buckets() * BUCKET_BYTES <= heap;
+    if !in_order || !plausible {
+        return Err(OwnError::Damaged("the header's numbers contradict each other".into()));
+    }
+    Ok(())
+}
+
+impl Owner {
+    pub fn attach(data: BorrowedFd, hints: BorrowedFd, log: BorrowedFd) -> Result<Owner, OwnError> {
+        let begun = Instant::now();
+        let bytes = object_bytes(data)?;
+        if bytes < header::BYTES {
+            return Err(OwnError::Layout(format!("a data region of {bytes} bytes")));
+        }
+        let mut map = OwnerMap::new(data, bytes)?;
+        check_header(|at| map.load(at), bytes)?;
+        let mut hints = Hints::attach(hints).map_err(OwnError::Layout)?;
+        let log_map = map_log(log).map_err(|error| match error {
+            TailError::Io(error) => OwnError::Io(error),
+            other => OwnError::Layout(format!("the log: {other:?}")),
+        })?;
+        let mut recovery = Recovery { clean: map.load(header::CLEAN) == 1, ..Recovery::default() };
+
+        let mut index = Index::new(&map, buckets_in(&map));
+        index
+            .commit_buckets(&map, &mut hints, index.state.buckets())
+            .map_err(|_| OwnError::NoSpace("no memory for the index".into()))?;
+        let changing = map.load(header::CHANGING_BUCKET);
+        if !recovery.clean && changing != 0 && index.repair(&mut map, &hints, changing - 1) {
+            recovery.repaired_buckets += 1;
+        }
+        let redo = redo_records(&map, &log_map)?;
+        let (heap, keys) = rebuild(&mut map, &index, &redo, &mut recovery)?;
+
+        let mut last_stamp = map.load(header::LAST_STAMP);
+        let mut seq = map.load(header::APPLIED_SEQ);
+        for (record, _) in records(&redo).flatten() {
+            last_stamp = last_stamp.max(record.stamp);
+            seq = record.seq;
+        }
+        let deadlines = Deadlines::new(map.load(header::CREATED_MS).min(now_ms()), index.state.buckets(), false);
+        let log = LogWriter::attach(log_map, seq);
+        let mut owner = Owner::assemble(map, heap, index, hints, log, deadlines, recovery, keys, last_stamp, begun);
+        // Redoing needs no more memory than the limit had granted, but must not evict before all of it is done.
+        owner.heap.page_limit = u64::MAX;
+        let limit = std::mem::replace(&mut owner.memory_bytes, u64::MAX);
+        for (record, _) in records(&redo).flatten() {
+            owner.redo(&record)?;
+            owner.recovery.redone_records += 1;
+        }
+        owner.memory_bytes = limit;
+        owner.heap.page_limit = super::create::page_limit(limit);
+        owner.applied();
+        owner.publish_gauges();
+        owner.recovery.keys = owner.keys;
+        owner.recovery.duration_us = begun.elapsed().as_micros() as u64;
+        owner.serve();
+        Ok(owner)
+    }
+}
+
+/// The log records that the data may not have.
+fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
+    let mut redo = Vec::new();
+    let mut position = map.load(header::APPLIED_POSITION);
+    let head = log.load(crate::layout::log::HEAD);
+    if position > head || position < log.load(crate::layout::log::TAIL) {
+        return Err(OwnError::Damaged(format!("the data is applied to log position {position}, the log has up to {head}")));
+    }
+    while position < head {
+        position = read_groups(log, position, usize::MAX, &mut redo).map_err(|error| OwnError::Damaged(format!("the log: {error:?}")))?;
+    }
+    Ok(redo)
+}
+
+/// Walk the index: make every bucket even, count the keys and find what memory is in use.
+fn rebuild(map: &mut OwnerMap, index: &Index, redo: &[u8], recovery: &mut Recovery) -> Result<(Heap, u64), OwnError> {
+    let mut rebuild = Rebuild::new(map);
+    let mut keys = 0;
+    for number in 0..index.state.buckets() {
+        let version_at = index.bucket_at(number);
+        if map.load(version_at) & 1 == 1 {
+            bucket::end_change(map.word(version_at));
+            recovery.repaired_buckets += 1;
+        }
+        let mut at = version_at;
+        let mut length = 0u64;
+        loop {
+            let mut next = None;
+            for place in 1..=PLACES as u64 {
+                let word = IndexWord(map.load(at + place * WORD));
+                if word.is_empty() {
+                    continue;
+                }
+                if !rebuild.contains(word.offset()) {
+                    return Err(OwnError::Damaged(format!("bucket {number} points outside the heap")));
+                }
+                if word.is_link() {
+                    rebuild.mark_used(word.offset(), || BUCKET_BYTES);
+                    next = Some(word.offset());
+                } else {
+                    keys += 1;
+                    rebuild.mark_used(word.offset(), || Meta(map.load(word.offset().0 + WORD)).entry_bytes());
+                }
+            }
+            length += 1;
+            match next {
+                Some(_) if length > 1 << 20 => return Err(OwnError::Damaged(format!("the chain of bucket {number} has no end"))),
+                Some(offset) => at = offset.0,
+                None => break,
+            }
+        }
+    }
+    // A large value's record has only its offset: the entry must survive until it is linked.
+    for (record, _) in records(redo).flatten().filter(|(record, _)| record.effect == Effect::SetRef) {
+        let offset = reference_offset(record.value);
+        if rebuild.contains(offset) && !is_linked(map, index, record.key, offset) {
+            rebuild.mark_used(offset, || Meta(map.load(offset.0 + WORD)).entry_bytes());
+        }
+    }
+    Ok((rebuild.finish(map), keys))
+}
+
+fn is_linked(map: &OwnerMap, index: &Index, key: &[u8], offset: Offset) -> bool {
+    index.find(map, index.hash(key), key).is_some_and(|found| found.offset == offset)
+}
+
+/// Where a SetRef record's entry lies.
+pub fn reference_offset(value: &[u8]) -> Offset {
+    Offset(u64::from_le_bytes(value[..8].try_into().expect("a reference has 16 bytes")))
+}

@@ -1,0 +1,58 @@
+//! Counters since the owner started, and the gauges of its shard.
+
+use super::Owner;
+use crate::hints::ClientTotals;
+use crate::log::tailer::tailers;
+
+#[derive(Default)]
+pub struct Counters {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub evicted: u64,
+    pub commands: u64,
+    pub batches: u64,
+    pub errors: u64,
+    pub compactions: u64,
+}
+
+/// All of it at one moment.
+pub struct Stats {
+    pub keys: u64,
+    pub used_bytes: u64,
+    pub memory_bytes: u64,
+    pub heap_used_bytes: u64,
+    pub heap_committed_bytes: u64,
+    pub heap_free_page_bytes: u64,
+    pub index_bytes: u64,
+    pub hints_bytes: u64,
+    pub log_bytes: u64,
+    pub log_head: u64,
+    pub log_seq: u64,
+    pub last_stamp: u64,
+    pub buckets: u64,
+    pub clients: ClientTotals,
+    pub tailers: Vec<(String, u64, u64, u64)>,
+}
+
+impl Owner {
+    pub fn stats(&self) -> Stats {
+        Stats {
+            keys: self.keys,
+            used_bytes: self.used_bytes(),
+            memory_bytes: self.memory_bytes,
+            heap_used_bytes: self.heap.used_bytes(),
+            heap_committed_bytes: self.heap.committed_bytes(),
+            heap_free_page_bytes: self.heap.free_page_bytes(),
+            index_bytes: self.index.used_bytes(),
+            hints_bytes: self.hints.committed_bytes(),
+            log_bytes: self.log.ring_bytes(),
+            log_head: self.log.head(),
+            log_seq: self.log.seq,
+            last_stamp: self.last_stamp,
+            buckets: self.index.state.buckets(),
+            clients: self.hints.clients(),
+            tailers: tailers(self.log.map()),
+        }
+    }
+}

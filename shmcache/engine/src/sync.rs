@@ -1,0 +1,28 @@
+//! The only door to atomics, so that `loom` can stand in for them in the protocol models.
+//!
+//! [`Word`] is a 64-bit place in shared memory. The protocols in `bucket.rs` and `ring.rs` are written
+//! against it; the engine runs them on words of a mapping, the models on loom's.
+
+#[cfg(not(loom))]
+pub use std::sync::atomic::{fence, AtomicU32, AtomicU64, AtomicU8, Ordering};
+
+#[cfg(loom)]
+pub use loom::sync::atomic::{fence, AtomicU32, AtomicU64, AtomicU8, Ordering};
+
+/// A 64-bit word that several processes read and one (or, where said, several) writes.
+pub trait Word {
+    fn load(&self, order: Ordering) -> u64;
+    fn store(&self, value: u64, order: Ordering);
+}
+
+impl Word for AtomicU64 {
+    #[inline(always)]
+    fn load(&self, order: Ordering) -> u64 {
+        AtomicU64::load(self, order)
+    }
+
+    #[inline(always)]
+    fn store(&self, value: u64, order: Ordering) {
+        AtomicU64::store(self, value, order)
+    }
+}
