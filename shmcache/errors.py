@@ -121,9 +121,15 @@ class ShardFull(ResponseError):
     default_code = "NOSPACE"
 
 
+class OverLimit(ResponseError, LimitExceeded):
+    """LIMIT: a key or value is longer than the engine takes."""
+
+    default_code = "LIMIT"
+
+
 _BY_CODE: dict[str, type[ResponseError]] = {
     cls.default_code: cls
-    for cls in (CommandFailed, WrongType, OutOfMemory, CrossSlot, Moved, ReadOnly, ShardFull)
+    for cls in (CommandFailed, WrongType, OutOfMemory, CrossSlot, Moved, ReadOnly, ShardFull, OverLimit)
 }
 _REFUSALS: dict[str, type[ShmcacheError]] = {
     "PROTOCOL": ProtocolError,

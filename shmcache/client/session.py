@@ -17,6 +17,7 @@ from ..protocol.commands import (
     Plan,
     SlotMap,
     cross_slot,
+    is_repeatable,
     key_positions,
     lookup,
     plan,
@@ -46,7 +47,7 @@ def command_steps(
     planned = plan(args, route.slots)
     name = args[0]
     flags = frames.READ_ONLY if name in READ_ONLY else 0
-    repeatable = name in REPEATABLE
+    repeatable = is_repeatable(args)
     requests = [
         Request(part.shard, part.slot, flags, _checked(encode_commands((part.args,))), repeatable)
         for part in planned.parts
@@ -130,7 +131,8 @@ def _batch_request(batch: Batch, transaction: bool) -> Request:
         flags |= frames.READ_ONLY
     payload = _checked(encode_commands(batch.commands))
     # Repeating a batch repeats its order too: SET a, GET a, SET a ends as it would have.
-    return Request(batch.shard, batch.slot, flags, payload, names <= REPEATABLE)
+    repeatable = names <= REPEATABLE or all(map(is_repeatable, batch.commands))
+    return Request(batch.shard, batch.slot, flags, payload, repeatable)
 
 
 def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[Merge] | None]:

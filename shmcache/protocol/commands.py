@@ -24,6 +24,13 @@ SINGLE_KEY: Final = frozenset(
     spec.name for spec in _engine.COMMANDS if spec.first_key == 1 and spec.last_key == 1
 )
 
+_CONDITIONS: Final = frozenset(
+    spelling
+    for word in ("NX", "XX", "GET", "IFSTAMP")
+    for spelling in (word, word.encode(), word.lower().encode())
+)
+"""Options of SET that make a repetition answer, or do, something else."""
+
 Args = tuple[Any, ...]
 """One command: its name in upper case, then bytes, str or int."""
 
@@ -79,6 +86,18 @@ def key_positions(spec: CommandSpec, args: Args) -> range:
         return range(0)
     last = spec.last_key if spec.last_key > 0 else len(args) + spec.last_key
     return range(spec.first_key, min(last, len(args) - 1) + 1, max(1, spec.key_step))
+
+
+def is_repeatable(args: Args) -> bool:
+    """Whether the command may be sent again when its answer was lost.
+
+    The table speaks of the worst options of a command; SET without a condition and without GET is harmless.
+    """
+    if args[0] in REPEATABLE:
+        return True
+    return args[0] == "SET" and _CONDITIONS.isdisjoint(
+        option.upper() if isinstance(option, str) else option for option in args[3:]
+    )
 
 
 def slot_of_key(key: bytes | str | int) -> int:

@@ -15,12 +15,13 @@ def _number(value: str) -> int | float | None:
         return None
 
 
-_SAME = ("version", "policy", "port", "pid", "uptime", "shards", "_epoch", "time", "ratio")
-"""A number whose field ends or begins with one of these is no counter: the first shard's stands for all."""
+_SAME_FIELDS = frozenset({"shard", "shards", "pid", "process_id", "port"})
+_SAME_ENDINGS = ("_version", "_policy", "_epoch", "_ratio", "_in_seconds")
+"""Numbers that are no counters: the first shard's stands for all."""
 
 
 def _is_counter(field: str) -> bool:
-    return not any(field.startswith(mark) or field.endswith(mark) or f"_{mark}_" in field for mark in _SAME)
+    return field not in _SAME_FIELDS and not field.endswith(_SAME_ENDINGS)
 
 
 def _merge_field(field: str, values: Sequence[str]) -> str:
