@@ -44,7 +44,7 @@ def parse_size(value: object) -> object:
 
 
 def format_size(size_bytes: float) -> str:
-    """"4.0 GB" for people; the unit is a power of 1024."""
+    """ "4.0 GB" for people; the unit is a power of 1024."""
     for unit in ("bytes", "KB", "MB", "GB"):
         if abs(size_bytes) < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
@@ -53,7 +53,9 @@ def format_size(size_bytes: float) -> str:
 
 
 def _parse_list(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    )
 
 
 Size = Annotated[int, BeforeValidator(parse_size)]
@@ -68,11 +70,17 @@ class InstanceConfig(_Group):
     """What the instance is and how it starts and stops."""
 
     name: str = Field("default", description="Name of the instance; local clients find it by this.")
-    workers: int = Field(0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core.")
+    workers: int = Field(
+        0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core."
+    )
     pin: bool = Field(True, description="Bind each worker to a core of its own, when there are enough cores.")
     cold: bool = Field(False, description="Start empty: remove what an earlier run left in /dev/shm.")
-    ephemeral: bool = Field(False, description="Remove all data from /dev/shm at a stop; else it stays for a warm start.")
-    group: str = Field("", description="Unix group whose members may use the instance; empty is the own user only.")
+    ephemeral: bool = Field(
+        False, description="Remove all data from /dev/shm at a stop; else it stays for a warm start."
+    )
+    group: str = Field(
+        "", description="Unix group whose members may use the instance; empty is the own user only."
+    )
     runtime_dir: str = Field(
         "",
         description="Folder of the unix sockets; empty is `$XDG_RUNTIME_DIR/shmcache` or `/tmp/shmcache-<uid>`.",
@@ -95,7 +103,9 @@ class MemoryConfig(_Group):
     )
     policy: Literal[POLICIES] = Field("allkeys-lru", description="What is evicted when the memory is full.")  # type: ignore[valid-type]
     samples: int = Field(10, ge=1, le=64, description="Entries compared for each eviction.")
-    lfu_log_factor: int = Field(10, ge=0, le=1000, description="How slowly the frequency counter of lfu grows.")
+    lfu_log_factor: int = Field(
+        10, ge=0, le=1000, description="How slowly the frequency counter of lfu grows."
+    )
     lfu_decay: int = Field(
         60_000,
         ge=0,
@@ -110,7 +120,9 @@ class MemoryConfig(_Group):
 class NetworkConfig(_Group):
     """Where clients that are not on the host connect."""
 
-    listen: TextList = Field((), description="Endpoints of the router, `tcp://HOST:PORT`; port 0 takes a free one.")
+    listen: TextList = Field(
+        (), description="Endpoints of the router, `tcp://HOST:PORT`; port 0 takes a free one."
+    )
 
     @field_validator("listen")
     @classmethod
@@ -137,10 +149,16 @@ class LimitsConfig(_Group):
         json_schema_extra={"unit": "bytes"},
     )
     outstanding_per_client: int = Field(
-        1_000, ge=1, description="Requests of one client that the router holds unanswered.", json_schema_extra={"unit": "requests"}
+        1_000,
+        ge=1,
+        description="Requests of one client that the router holds unanswered.",
+        json_schema_extra={"unit": "requests"},
     )
     outstanding_per_shard: int = Field(
-        10_000, ge=1, description="Requests for one shard that the router holds unanswered.", json_schema_extra={"unit": "requests"}
+        10_000,
+        ge=1,
+        description="Requests for one shard that the router holds unanswered.",
+        json_schema_extra={"unit": "requests"},
     )
     unavailable_wait: int = Field(
         1_000,
@@ -153,7 +171,9 @@ class LimitsConfig(_Group):
 class LogConfig(_Group):
     """What the server says about itself, on stderr."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least important level shown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least important level shown."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto` is console on a terminal, else json."
     )
@@ -196,7 +216,9 @@ class Option:
     def default_text(self) -> str:
         if self.kind is tuple:
             return ",".join(self.default)
-        return format_size(self.default).replace(" ", "") if self.unit == "bytes" else str(self.default).lower()
+        return (
+            format_size(self.default).replace(" ", "") if self.unit == "bytes" else str(self.default).lower()
+        )
 
 
 def _option(group: str, name: str, field: FieldInfo) -> Option:

@@ -55,7 +55,9 @@ def _run(config: Config) -> int:
             new_snapshot(plan.instance, plan.workers, plan.epoch), mode=0o640 if gid >= 0 else 0o600, gid=gid
         )
     except OSError as error:
-        raise NoSpace(f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}") from None
+        raise NoSpace(
+            f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
+        ) from None
     try:
         warm = _take_over(config, plan, log)
         for shard in warm:

@@ -36,7 +36,13 @@ def make_plan(config: Config, cores: set[int], folder: Path, gid: int, epoch: in
         )
     pinned = config.instance.pin and len(cores) >= workers
     return Plan(
-        config.instance.name, workers, shard_memory, folder, gid, epoch, tuple(sorted(cores)[:workers] if pinned else ())
+        config.instance.name,
+        workers,
+        shard_memory,
+        folder,
+        gid,
+        epoch,
+        tuple(sorted(cores)[:workers] if pinned else ()),
     )
 
 

@@ -153,7 +153,9 @@ def adoptable(found: list[Leftover], workers: int) -> frozenset[int]:
             )
         if item.kinds != frozenset(REGION_KINDS):
             missing = ", ".join(sorted(set(REGION_KINDS) - item.kinds))
-            raise ConfigError(f"shard {item.shard} has lost its region(s) {missing}: start with --cold to begin empty")
+            raise ConfigError(
+                f"shard {item.shard} has lost its region(s) {missing}: start with --cold to begin empty"
+            )
     return frozenset(item.shard for item in formatted)
 
 
@@ -166,7 +168,9 @@ def check_space(needed_bytes: int, total_bytes: int, free_bytes: int) -> str | N
             "docker run --shm-size=...)"
         )
     if needed_bytes > free_bytes:
-        return f"only {format_size(free_bytes)} of /dev/shm are free, {format_size(needed_bytes)} are configured"
+        return (
+            f"only {format_size(free_bytes)} of /dev/shm are free, {format_size(needed_bytes)} are configured"
+        )
     return None
 
 

@@ -45,7 +45,9 @@ class Router:
         self._poller = zmq.Poller()
         self._backs: dict[int, zmq.Socket[bytes]] = {}
         self._version = -1
-        self._routing = Routing(self._directory.snapshot(), settings, self._reply, self._forward, self._connections)
+        self._routing = Routing(
+            self._directory.snapshot(), settings, self._reply, self._forward, self._connections
+        )
 
     def bind(self) -> list[str]:
         """Listen; returns the endpoints with the ports in force. Raises zmq.ZMQError."""

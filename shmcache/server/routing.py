@@ -148,7 +148,9 @@ class Routing:
 
     def _unavailable(self, shard: int, message: Message, header: frames.Header) -> None:
         self._settle((message[0], header.request_id))
-        self._refuse(message[:-2], header, "UNAVAILABLE", f"shard {shard} has no worker at present; not executed")
+        self._refuse(
+            message[:-2], header, "UNAVAILABLE", f"shard {shard} has no worker at present; not executed"
+        )
 
     def _settle(self, key: Key) -> None:
         self._per_client[key[0]] -= 1

@@ -45,7 +45,9 @@ def batch_length(payload: bytes) -> int:
 class Service:
     """Serves one shard's owner on a ROUTER socket."""
 
-    def __init__(self, owner: _engine.Owner, directory: Directory, settings: dict[str, Any], log: Any) -> None:
+    def __init__(
+        self, owner: _engine.Owner, directory: Directory, settings: dict[str, Any], log: Any
+    ) -> None:
         self._owner, self._directory, self._settings, self._log = owner, directory, settings, log
         self._epoch: int = settings["epoch"]
         self._context = zmq.Context(io_threads=1)

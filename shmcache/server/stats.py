@@ -28,7 +28,12 @@ def process_stats() -> dict[str, Any]:
 
 def worker_stats(owner: _engine.Owner, shard: int, counters: dict[str, int]) -> dict[str, Any]:
     """The shard's own figures at the top level, beside `latencies` by command family and `worker`."""
-    return {**owner.stats(), "shard": shard, "latencies": owner.latencies(), "worker": counters | process_stats()}
+    return {
+        **owner.stats(),
+        "shard": shard,
+        "latencies": owner.latencies(),
+        "worker": counters | process_stats(),
+    }
 
 
 def router_stats(counters: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The supervisor: starts an instance's processes, keeps them running, stops them in order."""
 
-import os
 import selectors
 import signal
 import socket
@@ -27,7 +26,12 @@ class Supervisor:
     """Workers and router of one instance, from the first start to the ordered stop."""
 
     def __init__(
-        self, directory: DirectoryWriter, workers: list[Child], router: Child, log: Any, on_ready: Callable[[int], None]
+        self,
+        directory: DirectoryWriter,
+        workers: list[Child],
+        router: Child,
+        log: Any,
+        on_ready: Callable[[int], None],
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve."""
         self._directory, self._workers, self._router, self._log = directory, workers, router, log
@@ -123,7 +127,10 @@ class Supervisor:
             child.settings |= {"create": False, "apply_options": False}
             self._keys[shard] = report["recovery"].get("keys", 0)
             self._directory.update_shard(
-                shard, generation=report["generation"], state="serving", endpoints=(child.settings["endpoint"],)
+                shard,
+                generation=report["generation"],
+                state="serving",
+                endpoints=(child.settings["endpoint"],),
             )
             self._log.info("shard ready", shard=shard, generation=report["generation"], **report["recovery"])
         if not self._serving and all(child.ready for child in self._children):
@@ -151,7 +158,13 @@ class Supervisor:
                 raise StartFailed(report["error"])
         delay = restart_delay_s(len(child.deaths))
         child.restart_at = now + delay
-        fields = {"role": child.role, "pid": pid, "exit": code, "recent_deaths": len(child.deaths), "restart_in_s": delay}
+        fields = {
+            "role": child.role,
+            "pid": pid,
+            "exit": code,
+            "recent_deaths": len(child.deaths),
+            "restart_in_s": delay,
+        }
         if failed:
             self._log.error("child dies at every start", **fields)
         else:

@@ -22,7 +22,9 @@ def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
     return {
         "instance": snapshot.instance,
         "epoch": snapshot.epoch,
-        "shards": [{"shard": record.shard, "endpoints": list(record.endpoints)} for record in snapshot.shards],
+        "shards": [
+            {"shard": record.shard, "endpoints": list(record.endpoints)} for record in snapshot.shards
+        ],
         "slots": slot_ranges(snapshot.slots),
     }
 

@@ -11,8 +11,12 @@ from shmcache.errors import ConfigError
 def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
     """Each source gives way to the one before it."""
     file = tmp_path / "s.toml"
-    file.write_text('[instance]\nname = "f"\nworkers = 3\n[memory]\nmemory = "2GB"\n[network]\nlisten = ["tcp://h:1"]\n')
-    found = config.load({"name": "c", "policy": None}, str(file), {"SHMCACHE_NAME": "e", "SHMCACHE_WORKERS": "5"})
+    file.write_text(
+        '[instance]\nname = "f"\nworkers = 3\n[memory]\nmemory = "2GB"\n[network]\nlisten = ["tcp://h:1"]\n'
+    )
+    found = config.load(
+        {"name": "c", "policy": None}, str(file), {"SHMCACHE_NAME": "e", "SHMCACHE_WORKERS": "5"}
+    )
     assert (found.instance.name, found.instance.workers) == ("c", 5)
     assert found.memory.memory == 2 << 30 and found.network.listen == ("tcp://h:1",)
     assert found.memory.samples == config.Config().memory.samples

@@ -106,7 +106,11 @@ class Bench:
         self.forwarded: list[tuple[int, list[bytes]]] = []
         self.room = True
         self.snapshot = new_snapshot("x", shards, 1)
-        settings = {"outstanding_per_client": 3, "outstanding_per_shard": 5, "unavailable_wait_ms": 1000} | changes
+        settings = {
+            "outstanding_per_client": 3,
+            "outstanding_per_shard": 5,
+            "unavailable_wait_ms": 1000,
+        } | changes
         self.routing = Routing(
             self.snapshot, settings, self.replies.append, self._forward, clock=lambda: self.now
         )

@@ -97,7 +97,9 @@ def test_request_during_a_workers_restart_waits_for_it() -> None:
     with running_instance() as instance, wire(instance.tcp) as connection:
         connection.ask(["SET", b"k", b"v"])
         instance.kill_worker(0)
-        wait_until(lambda: instance.snapshot().shards[0].state == "down" or instance.worker_pid(0), what="noticed")
+        wait_until(
+            lambda: instance.snapshot().shards[0].state == "down" or instance.worker_pid(0), what="noticed"
+        )
         time.sleep(0.06)
         assert connection.ask(["GET", b"k"]) == [b"v"]
 
@@ -122,7 +124,9 @@ def test_second_server_of_a_name_is_refused_at_once() -> None:
     """It names the pid of the first, which is not disturbed."""
     with running_instance() as instance:
         code, text = refused(instance)
-        assert code == exit_codes.INSTANCE_EXISTS and f"pid {instance.pid}" in text and "Traceback" not in text
+        assert (
+            code == exit_codes.INSTANCE_EXISTS and f"pid {instance.pid}" in text and "Traceback" not in text
+        )
         with pytest.raises(InstanceExists):
             regions.purge(instance.name)
         set_key(instance, b"k", b"v")
@@ -192,7 +196,12 @@ def test_regions_of_another_layout_ask_for_cold() -> None:
             file.seek(8)
             file.write((0x7FFF).to_bytes(2, "little"))
         code, text = refused(instance)
-        assert code == exit_codes.START_FAILED and "--cold" in text and data.name in text and "Traceback" not in text
+        assert (
+            code == exit_codes.START_FAILED
+            and "--cold" in text
+            and data.name in text
+            and "Traceback" not in text
+        )
         assert data.exists() and not Path(f"/dev/shm/shmcache.{instance.name}.directory").exists()
         instance.start(cold=True)
         assert get_key(instance, b"k") is None
@@ -260,7 +269,9 @@ def test_two_instances_live_side_by_side() -> None:
 
 def test_access_for_a_group() -> None:
     """With --group its members may read data and write marks; without, nobody else may do anything."""
-    group = next(name.split(":")[0] for name in Path("/etc/group").read_text().splitlines() if name.startswith("root:"))
+    group = next(
+        name.split(":")[0] for name in Path("/etc/group").read_text().splitlines() if name.startswith("root:")
+    )
     with running_instance() as alone, running_instance(group=group) as shared:
         assert {path.stat().st_mode & 0o777 for path in objects(alone)} == {0o600}
         modes = {path.name.rpartition(".")[2]: path.stat().st_mode & 0o777 for path in objects(shared)}
