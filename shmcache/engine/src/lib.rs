@@ -7,6 +7,7 @@
 //! that); more than one writer.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "python")]
 mod bindings;
 pub mod bucket;
 pub mod clock;

@@ -4,10 +4,10 @@
 //! against it; the engine runs them on words of a mapping, the models on loom's.
 
 #[cfg(not(loom))]
-pub use std::sync::atomic::{fence, AtomicU32, AtomicU64, AtomicU8, Ordering};
+pub use std::sync::atomic::{fence, AtomicU64, Ordering};
 
 #[cfg(loom)]
-pub use loom::sync::atomic::{fence, AtomicU32, AtomicU64, AtomicU8, Ordering};
+pub use loom::sync::atomic::{fence, AtomicU64, Ordering};
 
 /// A 64-bit word that several processes read and one (or, where said, several) writes.
 pub trait Word {
@@ -24,5 +24,17 @@ impl Word for AtomicU64 {
     #[inline(always)]
     fn store(&self, value: u64, order: Ordering) {
         AtomicU64::store(self, value, order)
+    }
+}
+
+/// Words of a mapping are never loom's; under `cfg(loom)` the code around the models must still compile.
+#[cfg(loom)]
+impl Word for std::sync::atomic::AtomicU64 {
+    fn load(&self, order: Ordering) -> u64 {
+        std::sync::atomic::AtomicU64::load(self, order)
+    }
+
+    fn store(&self, value: u64, order: Ordering) {
+        std::sync::atomic::AtomicU64::store(self, value, order)
     }
 }

@@ -16,6 +16,10 @@ mod group;
 mod housekeeping;
 mod recover;
 mod stats;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+pub mod testing;
 
 pub use create::{Options, OwnError, MIN_CAPACITY_BYTES};
 pub use apply::ApplyError;
