@@ -22,7 +22,12 @@ const COARSE_SHIFT: u32 = 9;
 impl Deadlines {
     /// With `known` false every group is due at once.
     pub fn new(epoch_ms: u64, buckets: u64, known: bool) -> Deadlines {
-        let mut deadlines = Deadlines { epoch_ms, bounds: Vec::new(), coarse: Vec::new(), next_group: 0 };
+        let mut deadlines = Deadlines {
+            epoch_ms,
+            bounds: Vec::new(),
+            coarse: Vec::new(),
+            next_group: 0,
+        };
         deadlines.cover(buckets);
         if !known {
             deadlines.bounds.fill(0);

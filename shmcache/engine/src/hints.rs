@@ -40,7 +40,10 @@ impl Hints {
         map.store(hints::LAYOUT_VERSION, LAYOUT_VERSION);
         map.store(hints::BYTES, hints::MARKS_AT);
         map.word(hints::MAGIC).store(MAGIC_HINTS, Ordering::Release);
-        Ok(Hints { map, committed: hints::MARKS_AT })
+        Ok(Hints {
+            map,
+            committed: hints::MARKS_AT,
+        })
     }
 
     pub fn attach(fd: BorrowedFd) -> Result<Hints, String> {
@@ -85,12 +88,8 @@ impl Hints {
     #[inline(always)]
     pub fn touch(&self, at: u64, mode: u64, clock: u64, lfu_log_factor: u64, random: impl FnOnce() -> u64) {
         match mode {
-            MARK_CLOCK => {
-                // Storing only what changes keeps the cache line shared among readers.
-                if self.mark(at) != clock as u8 {
-                    self.set_mark(at, clock as u8);
-                }
-            }
+            // Storing only what changes keeps the cache line shared among readers.
+            MARK_CLOCK if self.mark(at) != clock as u8 => self.set_mark(at, clock as u8),
             MARK_COUNTER => {
                 let count = self.mark(at);
                 if count < u8::MAX {
@@ -131,7 +130,11 @@ impl Hints {
             let place = hints::CLIENTS_AT + index * hints::CLIENT_BYTES;
             let word = self.map.word(place + hints::CLIENT_PID);
             let holder = word.load(Ordering::Relaxed);
-            if (holder == 0 || !process_lives(holder)) && word.compare_exchange(holder, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            if (holder == 0 || !process_lives(holder))
+                && word
+                    .compare_exchange(holder, pid, Ordering::AcqRel, Ordering::Relaxed)
+                    .is_ok()
+            {
                 self.map.store(place + hints::CLIENT_ATTACHED_MS, now_ms());
                 return place;
             }
@@ -142,7 +145,10 @@ impl Hints {
 
     pub fn release_client(&self, place: u64) {
         let pid = std::process::id() as u64;
-        let _ = self.map.word(place + hints::CLIENT_PID).compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self
+            .map
+            .word(place + hints::CLIENT_PID)
+            .compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// A number that changes from call to call, for a client's probabilistic counters.

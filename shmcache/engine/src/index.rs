@@ -90,7 +90,8 @@ impl Index {
         let wanted = buckets.next_multiple_of(step).min(self.max_buckets);
         hints.commit_buckets(wanted).map_err(|_| Full::System)?;
         let from = self.bucket_at(self.committed_buckets);
-        map.commit(from, (wanted - self.committed_buckets) * BUCKET_BYTES).map_err(|_| Full::System)?;
+        map.commit(from, (wanted - self.committed_buckets) * BUCKET_BYTES)
+            .map_err(|_| Full::System)?;
         self.committed_buckets = wanted;
         pass(FailPoint::IndexGrown);
         Ok(())
@@ -120,7 +121,16 @@ impl Index {
                     let meta = Meta(map.load(offset.0 + WORD));
                     if meta.key_bytes() == key.len() as u64 && map.equals(offset.0 + meta.key_at(), key) {
                         let number = if chained { PLACES } else { number };
-                        return Some(Found { place: Place { bucket, at: word_at, number }, word, offset, meta });
+                        return Some(Found {
+                            place: Place {
+                                bucket,
+                                at: word_at,
+                                number,
+                            },
+                            word,
+                            offset,
+                            meta,
+                        });
                     }
                 }
             }
@@ -143,7 +153,14 @@ impl Index {
                     next = Some(word.offset());
                 } else if !word.is_empty() {
                     let number = if chained { PLACES } else { number };
-                    visit(Place { bucket, at: word_at, number }, word);
+                    visit(
+                        Place {
+                            bucket,
+                            at: word_at,
+                            number,
+                        },
+                        word,
+                    );
                 }
             }
             match next {
@@ -188,7 +205,11 @@ impl Index {
                 let word = IndexWord(map.load(word_at));
                 if word.is_empty() {
                     let number = if chained { PLACES } else { number };
-                    return Ok(Place { bucket, at: word_at, number });
+                    return Ok(Place {
+                        bucket,
+                        at: word_at,
+                        number,
+                    });
                 }
                 if word.is_link() {
                     next = Some(word.offset());
@@ -200,7 +221,11 @@ impl Index {
                 None => {
                     let last_at = at + WORD * PLACES as u64;
                     let overflow = self.chain(map, heap, bucket, last_at)?;
-                    return Ok(Place { bucket, at: overflow.0 + 2 * WORD, number: PLACES });
+                    return Ok(Place {
+                        bucket,
+                        at: overflow.0 + 2 * WORD,
+                        number: PLACES,
+                    });
                 }
             }
         }
@@ -239,7 +264,11 @@ impl Index {
                 return;
             }
             let mut held = SmallVec::<[u64; PLACES]>::new();
-            held.extend((1..=PLACES as u64).map(|number| map.load(at + number * WORD)).filter(|&word| word != 0));
+            held.extend(
+                (1..=PLACES as u64)
+                    .map(|number| map.load(at + number * WORD))
+                    .filter(|&word| word != 0),
+            );
             if held.len() > 1 {
                 return;
             }

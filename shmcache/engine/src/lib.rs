@@ -11,6 +11,7 @@
 mod bindings;
 pub mod bucket;
 pub mod clock;
+pub mod commands;
 pub mod deadlines;
 pub mod failpoint;
 pub mod heap;
@@ -19,7 +20,6 @@ pub mod index;
 pub mod layout;
 pub mod log;
 pub mod memory;
-pub mod commands;
 pub mod owner;
 pub mod reader;
 pub mod slots;

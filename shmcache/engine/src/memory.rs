@@ -34,7 +34,14 @@ impl Mapping {
         let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
         // SAFETY: a fresh shared mapping at an address of the kernel's choice aliases nothing of ours.
         let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), bytes as usize, protection, libc::MAP_SHARED | libc::MAP_NORESERVE, fd.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes as usize,
+                protection,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -46,12 +53,19 @@ impl Mapping {
             libc::madvise(base, bytes as usize, libc::MADV_HUGEPAGE);
             libc::madvise(base, bytes as usize, libc::MADV_DONTDUMP);
         }
-        Ok(Mapping { base: base.cast(), bytes })
+        Ok(Mapping {
+            base: base.cast(),
+            bytes,
+        })
     }
 
     #[inline(always)]
     fn check(&self, at: u64, bytes: u64) {
-        assert!(at <= self.bytes && bytes <= self.bytes - at, "access outside the region: {at}+{bytes} of {}", self.bytes);
+        assert!(
+            at <= self.bytes && bytes <= self.bytes - at,
+            "access outside the region: {at}+{bytes} of {}",
+            self.bytes
+        );
     }
 
     #[inline(always)]
@@ -179,7 +193,9 @@ impl Growing {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: just made, owned by nobody else.
-        Ok(Growing { fd: unsafe { OwnedFd::from_raw_fd(copy) } })
+        Ok(Growing {
+            fd: unsafe { OwnedFd::from_raw_fd(copy) },
+        })
     }
 
     /// Take memory for [at, at + bytes): without it, touching a page of a full tmpfs is a SIGBUS.
@@ -215,7 +231,10 @@ pub struct OwnerMap {
 impl OwnerMap {
     /// The caller vouches that no other process owns this region (the worker holds a lock on the descriptor).
     pub fn new(fd: BorrowedFd, bytes: u64) -> io::Result<OwnerMap> {
-        Ok(OwnerMap { mapping: Mapping::new(fd, bytes, true)?, growing: Growing::new(fd)? })
+        Ok(OwnerMap {
+            mapping: Mapping::new(fd, bytes, true)?,
+            growing: Growing::new(fd)?,
+        })
     }
 
     pub fn commit(&self, at: u64, bytes: u64) -> io::Result<()> {
@@ -290,7 +309,9 @@ pub struct ReaderMap {
 
 impl ReaderMap {
     pub fn new(fd: BorrowedFd, bytes: u64) -> io::Result<ReaderMap> {
-        Ok(ReaderMap { mapping: Mapping::new(fd, bytes, false)? })
+        Ok(ReaderMap {
+            mapping: Mapping::new(fd, bytes, false)?,
+        })
     }
 
     #[inline(always)]
@@ -331,7 +352,10 @@ pub struct SharedMap {
 
 impl SharedMap {
     pub fn new(fd: BorrowedFd, bytes: u64) -> io::Result<SharedMap> {
-        Ok(SharedMap { mapping: Mapping::new(fd, bytes, true)?, growing: Growing::new(fd)? })
+        Ok(SharedMap {
+            mapping: Mapping::new(fd, bytes, true)?,
+            growing: Growing::new(fd)?,
+        })
     }
 
     pub fn commit(&self, at: u64, bytes: u64) -> io::Result<()> {

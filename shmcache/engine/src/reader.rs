@@ -53,8 +53,19 @@ impl ShardReader {
         crate::owner::check_header(|at| map.load(at), bytes)?;
         let hints = Hints::attach(hints).map_err(OwnError::Layout)?;
         let client = hints.register_client();
-        let (seed, index_base, heap_base) = (map.load(header::HASH_SEED), map.load(header::INDEX_BASE), map.load(header::HEAP_BASE));
-        Ok(ShardReader { map, hints, client, seed, index_base, heap_base })
+        let (seed, index_base, heap_base) = (
+            map.load(header::HASH_SEED),
+            map.load(header::INDEX_BASE),
+            map.load(header::HEAP_BASE),
+        );
+        Ok(ShardReader {
+            map,
+            hints,
+            client,
+            seed,
+            index_base,
+            heap_base,
+        })
     }
 
     pub fn header(&self, field: u64) -> u64 {
@@ -70,7 +81,8 @@ impl ShardReader {
     #[inline]
     pub fn prefetch(&self, key: &[u8]) {
         let hash = xxh3_64_with_seed(key, self.seed);
-        self.map.prefetch(self.index_base + self.state().bucket_of(hash) * BUCKET_BYTES);
+        self.map
+            .prefetch(self.index_base + self.state().bucket_of(hash) * BUCKET_BYTES);
     }
 
     /// Find the key's live entry and copy what is wanted with `copy`, which may be called several times and whose result counts
@@ -88,12 +100,20 @@ impl ShardReader {
             }
             let bucket = state.bucket_of(hash);
             let version = self.index_base + bucket * BUCKET_BYTES;
-            let Some(ticket) = bucket::begin_read(self.map.word(version)) else { continue };
-            let Ok(glimpse) = self.search(version, hash, key) else { continue };
+            let Some(ticket) = bucket::begin_read(self.map.word(version)) else {
+                continue;
+            };
+            let Ok(glimpse) = self.search(version, hash, key) else {
+                continue;
+            };
             let answer = match glimpse {
                 None => None,
                 Some((glimpse, place)) => {
-                    let deadline = if glimpse.meta.has_deadline() { self.map.load(glimpse.offset.0 + 2 * WORD) } else { 0 };
+                    let deadline = if glimpse.meta.has_deadline() {
+                        self.map.load(glimpse.offset.0 + 2 * WORD)
+                    } else {
+                        0
+                    };
                     if deadline != 0 && deadline <= now_ms() {
                         None
                     } else {
@@ -180,13 +200,20 @@ impl ShardReader {
         let mode = self.map.load(header::MARK_MODE);
         if mode != crate::hints::MARK_NONE && self.hints.covers(bucket) {
             let random = || self.random();
-            self.hints.touch(mark_at(bucket, place), mode, self.map.load(header::MARK_CLOCK), self.map.load(header::LFU_LOG_FACTOR), random);
+            self.hints.touch(
+                mark_at(bucket, place),
+                mode,
+                self.map.load(header::MARK_CLOCK),
+                self.map.load(header::LFU_LOG_FACTOR),
+                random,
+            );
         }
     }
 
     #[inline]
     pub fn count(&self, hit: bool) {
-        self.hints.count(self.client, if hit { hints::CLIENT_HITS } else { hints::CLIENT_MISSES });
+        self.hints
+            .count(self.client, if hit { hints::CLIENT_HITS } else { hints::CLIENT_MISSES });
     }
 
     pub fn random(&self) -> u64 {
@@ -211,7 +238,9 @@ impl ShardReader {
                 return Ok(Vec::new());
             }
             let version = self.index_base + bucket * BUCKET_BYTES;
-            let Some(ticket) = bucket::begin_read(self.map.word(version)) else { continue };
+            let Some(ticket) = bucket::begin_read(self.map.word(version)) else {
+                continue;
+            };
             let Ok(keys) = self.collect(version) else { continue };
             if bucket::validate(self.map.word(version), ticket) && self.state() == state {
                 return Ok(keys);
@@ -235,7 +264,11 @@ impl ShardReader {
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
                     }
-                    let deadline = if meta.has_deadline() { self.map.load(word.offset().0 + 2 * WORD) } else { 0 };
+                    let deadline = if meta.has_deadline() {
+                        self.map.load(word.offset().0 + 2 * WORD)
+                    } else {
+                        0
+                    };
                     if deadline == 0 || deadline > now {
                         let mut key = vec![0; meta.key_bytes() as usize];
                         self.map.read(word.offset().0 + meta.key_at(), &mut key);

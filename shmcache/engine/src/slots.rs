@@ -55,7 +55,9 @@ fn crc16(data: &[u8]) -> u16 {
 /// The part of a key that is hashed: what stands between the first `{` and the next `}`, if that is not empty.
 #[inline]
 fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let Some(open) = key.iter().position(|&byte| byte == b'{') else {
+        return key;
+    };
     match key[open + 1..].iter().position(|&byte| byte == b'}') {
         Some(length) if length > 0 => &key[open + 1..open + 1 + length],
         _ => key,

@@ -40,14 +40,19 @@ pub fn to_bytes(object: &Bound<PyAny>) -> PyResult<Vec<u8>> {
             return buffer.to_vec(object.py());
         }
     }
-    Err(PyTypeError::new_err(format!("a key or value must be bytes, str, int, float or a buffer, not {}", object.get_type().name()?)))
+    Err(PyTypeError::new_err(format!(
+        "a key or value must be bytes, str, int, float or a buffer, not {}",
+        object.get_type().name()?
+    )))
 }
 
 /// A descriptor that the caller keeps open during the call.
 pub fn borrow_fd<'a>(fd: i32) -> PyResult<BorrowedFd<'a>> {
     // SAFETY: fcntl only asks whether the number is an open descriptor.
     if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(super::errors::EngineError::new_err(format!("{fd} is not an open file descriptor")));
+        return Err(super::errors::EngineError::new_err(format!(
+            "{fd} is not an open file descriptor"
+        )));
     }
     // SAFETY: open just now; the caller's object keeps it open while the call runs, and nothing keeps the borrow longer.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
@@ -64,7 +69,12 @@ pub struct PySink<'py> {
 
 impl<'py> PySink<'py> {
     pub fn new(py: Python<'py>, decode: bool) -> PySink<'py> {
-        PySink { py, decode, open: Vec::new(), done: None }
+        PySink {
+            py,
+            decode,
+            open: Vec::new(),
+            done: None,
+        }
     }
 
     pub fn finish(self) -> PyResult<Bound<'py, PyAny>> {

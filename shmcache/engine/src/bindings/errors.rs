@@ -51,7 +51,9 @@ pub fn tail(error: TailError) -> PyErr {
         TailError::Overtaken => Overtaken::new_err("the log has overwritten what was to be read next"),
         TailError::NoPlace => EngineError::new_err("all places for tailers are taken"),
         TailError::Layout(what) => LayoutMismatch::new_err(what),
-        TailError::Corrupt(position, what) => EngineError::new_err(format!("the record at log position {position} is damaged: {what}")),
+        TailError::Corrupt(position, what) => {
+            EngineError::new_err(format!("the record at log position {position} is damaged: {what}"))
+        }
         TailError::Io(error) => EngineError::new_err(error.to_string()),
     }
 }

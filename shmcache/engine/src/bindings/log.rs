@@ -15,7 +15,9 @@ struct PyLogTailer {
 
 impl PyLogTailer {
     fn get(&mut self) -> PyResult<&mut LogTailer> {
-        self.tailer.as_mut().ok_or_else(|| EngineError::new_err("this tailer is closed"))
+        self.tailer
+            .as_mut()
+            .ok_or_else(|| EngineError::new_err("this tailer is closed"))
     }
 }
 
@@ -25,7 +27,10 @@ impl PyLogTailer {
     #[pyo3(signature = (log_fd, name, position = None))]
     fn new(log_fd: i32, name: &str, position: Option<u64>) -> PyResult<PyLogTailer> {
         let tailer = LogTailer::register(borrow_fd(log_fd)?, name, position).map_err(errors::tail)?;
-        Ok(PyLogTailer { tailer: Some(tailer), buffer: Vec::new() })
+        Ok(PyLogTailer {
+            tailer: Some(tailer),
+            buffer: Vec::new(),
+        })
     }
 
     #[getter]
@@ -45,7 +50,10 @@ impl PyLogTailer {
 
     #[pyo3(signature = (max_bytes = 1 << 20))]
     fn poll<'py>(&mut self, py: Python<'py>, max_bytes: usize) -> PyResult<Bound<'py, PyBytes>> {
-        let tailer = self.tailer.as_mut().ok_or_else(|| EngineError::new_err("this tailer is closed"))?;
+        let tailer = self
+            .tailer
+            .as_mut()
+            .ok_or_else(|| EngineError::new_err("this tailer is closed"))?;
         self.buffer.clear();
         tailer.poll(max_bytes, &mut self.buffer).map_err(errors::tail)?;
         Ok(PyBytes::new(py, &self.buffer))
@@ -65,10 +73,21 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
     let row = py.import("shmcache._engine")?.getattr("LogRecord")?;
     let list = PyList::empty(py);
     for item in self::records(records) {
-        let (record, _) = item.map_err(|(at, what)| EngineError::new_err(format!("the record at byte {at} is damaged: {what}")))?;
+        let (record, _) =
+            item.map_err(|(at, what)| EngineError::new_err(format!("the record at byte {at} is damaged: {what}")))?;
         let value = matches!(record.effect, Effect::Set).then(|| PyBytes::new(py, record.value));
         let key = PyBytes::new(py, record.key);
-        list.append(row.call1((record.seq, record.stamp, record.epoch, record.node, record.effect.name(), key, value, record.deadline, record.more))?)?;
+        list.append(row.call1((
+            record.seq,
+            record.stamp,
+            record.epoch,
+            record.node,
+            record.effect.name(),
+            key,
+            value,
+            record.deadline,
+            record.more,
+        ))?)?;
     }
     Ok(list)
 }

@@ -25,7 +25,10 @@ fn arm_fail_point(name: &str, after: u32) -> PyResult<()> {
         arm(None, 0);
         return Ok(());
     }
-    let point = FAIL_POINTS.iter().find(|(known, _)| *known == name).ok_or_else(|| EngineError::new_err(format!("no fail point {name:?}")))?;
+    let point = FAIL_POINTS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .ok_or_else(|| EngineError::new_err(format!("no fail point {name:?}")))?;
     arm(Some(point.1), after);
     Ok(())
 }
@@ -42,15 +45,41 @@ fn key_slots(keys: &Bound<PyAny>) -> PyResult<Vec<u16>> {
 
 fn commands(py: Python) -> PyResult<Bound<PyTuple>> {
     let namedtuple = py.import("collections")?.getattr("namedtuple")?;
-    let fields = ["name", "arity", "first_key", "last_key", "key_step", "flags", "split", "family", "summary"];
+    let fields = [
+        "name",
+        "arity",
+        "first_key",
+        "last_key",
+        "key_step",
+        "flags",
+        "split",
+        "family",
+        "summary",
+    ];
     let row = namedtuple.call1(("CommandSpec", fields))?;
     row.setattr("__module__", "shmcache._engine")?;
     let rows = COMMANDS
         .iter()
         .map(|spec| {
-            let flags = PyFrozenSet::new(py, FLAG_NAMES.iter().filter(|(bit, _)| spec.flags & bit != 0).map(|(_, name)| *name))?;
+            let flags = PyFrozenSet::new(
+                py,
+                FLAG_NAMES
+                    .iter()
+                    .filter(|(bit, _)| spec.flags & bit != 0)
+                    .map(|(_, name)| *name),
+            )?;
             let (first, last, step) = spec.keys;
-            row.call1((spec.name, spec.arity, first, last, step, flags, spec.split, FAMILIES[spec.family], spec.summary))
+            row.call1((
+                spec.name,
+                spec.arity,
+                first,
+                last,
+                step,
+                flags,
+                spec.split,
+                FAMILIES[spec.family],
+                spec.summary,
+            ))
         })
         .collect::<PyResult<Vec<_>>>()?;
     PyTuple::new(py, rows)

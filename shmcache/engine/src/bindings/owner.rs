@@ -28,11 +28,16 @@ fn policy(name: &str) -> PyResult<Policy> {
 
 impl PyOwner {
     fn get(&mut self) -> PyResult<&mut Owner> {
-        self.owner.as_mut().ok_or_else(|| EngineError::new_err("this owner is closed"))
+        self.owner
+            .as_mut()
+            .ok_or_else(|| EngineError::new_err("this owner is closed"))
     }
 
     fn wrap(owner: Owner) -> PyOwner {
-        PyOwner { owner: Some(owner), latencies: Latencies::default() }
+        PyOwner {
+            owner: Some(owner),
+            latencies: Latencies::default(),
+        }
     }
 }
 
@@ -54,8 +59,16 @@ impl PyOwner {
     ) -> PyResult<PyOwner> {
         let policy = self::policy(policy)?;
         let capacity_bytes = capacity_bytes.unwrap_or(memory_bytes.saturating_mul(4).max(MIN_CAPACITY_BYTES));
-        let options = Options { memory_bytes, capacity_bytes, log_bytes, shard, shards, policy };
-        let owner = Owner::create(borrow_fd(data_fd)?, borrow_fd(hints_fd)?, borrow_fd(log_fd)?, &options).map_err(errors::own)?;
+        let options = Options {
+            memory_bytes,
+            capacity_bytes,
+            log_bytes,
+            shard,
+            shards,
+            policy,
+        };
+        let owner =
+            Owner::create(borrow_fd(data_fd)?, borrow_fd(hints_fd)?, borrow_fd(log_fd)?, &options).map_err(errors::own)?;
         Ok(PyOwner::wrap(owner))
     }
 
@@ -85,8 +98,13 @@ impl PyOwner {
 
     #[pyo3(signature = (payload, flags = 0))]
     fn execute<'py>(&mut self, py: Python<'py>, payload: &[u8], flags: u32) -> PyResult<Bound<'py, PyBytes>> {
-        let owner = self.owner.as_mut().ok_or_else(|| EngineError::new_err("this owner is closed"))?;
-        let reply = owner.execute(payload, flags, &mut self.latencies).map_err(|malformed| EngineError::new_err(format!("malformed payload: {}", malformed.0)))?;
+        let owner = self
+            .owner
+            .as_mut()
+            .ok_or_else(|| EngineError::new_err("this owner is closed"))?;
+        let reply = owner
+            .execute(payload, flags, &mut self.latencies)
+            .map_err(|malformed| EngineError::new_err(format!("malformed payload: {}", malformed.0)))?;
         Ok(PyBytes::new(py, &reply))
     }
 
@@ -126,14 +144,18 @@ impl PyOwner {
                 _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
             }
         }
-        owner.set_sampling(sampling[0], sampling[1], sampling[2]).map_err(EngineError::new_err)
+        owner
+            .set_sampling(sampling[0], sampling[1], sampling[2])
+            .map_err(EngineError::new_err)
     }
 
     fn set_slots(&mut self, bitmap: Option<&[u8]>) -> PyResult<()> {
         self.get()?.slots = match bitmap {
             None => None,
             Some(bitmap) => {
-                let bits: [u8; SLOT_COUNT / 8] = bitmap.try_into().map_err(|_| EngineError::new_err(format!("a slot bitmap has {} bytes", SLOT_COUNT / 8)))?;
+                let bits: [u8; SLOT_COUNT / 8] = bitmap
+                    .try_into()
+                    .map_err(|_| EngineError::new_err(format!("a slot bitmap has {} bytes", SLOT_COUNT / 8)))?;
                 Some(Box::new(bits))
             }
         };
@@ -224,7 +246,10 @@ impl PyOwner {
     }
 
     fn verify<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let keys = self.get()?.verify().map_err(|what| EngineError::new_err(format!("the region contradicts itself: {what}")))?;
+        let keys = self
+            .get()?
+            .verify()
+            .map_err(|what| EngineError::new_err(format!("the region contradicts itself: {what}")))?;
         let dict = PyDict::new(py);
         dict.set_item("keys", keys)?;
         Ok(dict)

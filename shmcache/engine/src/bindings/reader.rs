@@ -76,9 +76,16 @@ impl PyReader {
     #[pyo3(signature = (shards, slots, decode = false))]
     fn new(shards: Vec<(i32, i32)>, slots: &[u8], decode: bool) -> PyResult<PyReader> {
         if slots.len() != SLOT_COUNT * 2 {
-            return Err(EngineError::new_err(format!("a slot table has {} bytes, not {}", SLOT_COUNT * 2, slots.len())));
+            return Err(EngineError::new_err(format!(
+                "a slot table has {} bytes, not {}",
+                SLOT_COUNT * 2,
+                slots.len()
+            )));
         }
-        let slots: Vec<u16> = slots.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let slots: Vec<u16> = slots
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .collect();
         if shards.is_empty() || slots.iter().any(|&shard| shard as usize >= shards.len()) {
             return Err(EngineError::new_err("the slot table names a shard that is not given"));
         }
@@ -118,12 +125,16 @@ impl PyReader {
     fn get_stamped<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
         bytes_of(key, |key| {
             let shard = self.shard_of(key);
-            let found = shard.read(key, |map, glimpse| (glimpse.meta.kind_code(), map.load(glimpse.offset.0), copy_value(map, glimpse)));
+            let found = shard.read(key, |map, glimpse| {
+                (glimpse.meta.kind_code(), map.load(glimpse.offset.0), copy_value(map, glimpse))
+            });
             let found = found.map_err(errors::unread)?;
             shard.count(found.is_some());
             match found {
                 None => Ok(None),
-                Some((kind, stamp, data)) if kind == Kind::String as u8 => Ok(Some((value_object(py, &data, self.decode)?, stamp))),
+                Some((kind, stamp, data)) if kind == Kind::String as u8 => {
+                    Ok(Some((value_object(py, &data, self.decode)?, stamp)))
+                }
                 Some(_) => Err(errors::fail(py, Fail::wrong_type())),
             }
         })?
@@ -135,9 +146,16 @@ impl PyReader {
         let args: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
         let spec = resolve(&args).map_err(|fail| errors::fail(py, fail))?;
         let mut sink = PySink::new(py, self.decode);
-        let mut local = Local { reader: self, scratch: Vec::new(), failed: None };
+        let mut local = Local {
+            reader: self,
+            scratch: Vec::new(),
+            failed: None,
+        };
         let result = if spec.flags & table::LOCAL == 0 {
-            return Err(EngineError::new_err(format!("{} is not answered from shared memory", spec.name)));
+            return Err(EngineError::new_err(format!(
+                "{} is not answered from shared memory",
+                spec.name
+            )));
         } else if spec.keys.0 != 0 {
             read::run(&mut local, spec.command, &args, &mut sink)
         } else {
@@ -160,19 +178,28 @@ impl PyReader {
         count: u64,
         kind: Option<&str>,
     ) -> PyResult<(u64, Bound<'py, PyList>)> {
-        let reader = self.shards.get(shard).ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        let reader = self
+            .shards
+            .get(shard)
+            .ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
         let mut walk = ShardWalk { reader, failed: None };
         let step = scan::step(&mut walk, cursor, count, |key, code| {
             r#match.is_none_or(|pattern| glob::matches(pattern, key))
                 && kind.is_none_or(|wanted| Kind::from_code(code).is_some_and(|kind| wanted.eq_ignore_ascii_case(kind.name())))
         });
         let (next, keys) = step.map_err(|Busy| errors::unread(walk.failed.unwrap_or(Unread::Busy)))?;
-        let keys = keys.iter().map(|key| value_object(py, key, self.decode)).collect::<PyResult<Vec<_>>>()?;
+        let keys = keys
+            .iter()
+            .map(|key| value_object(py, key, self.decode))
+            .collect::<PyResult<Vec<_>>>()?;
         Ok((next, PyList::new(py, keys)?))
     }
 
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
-        let reader = self.shards.get(shard).ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        let reader = self
+            .shards
+            .get(shard)
+            .ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
         header_dict(py, |field| reader.header(field))
     }
 }
@@ -199,8 +226,18 @@ impl View for Local<'_> {
             let front = start % WORD;
             scratch.resize((front + length) as usize, 0);
             map.read(glimpse.offset.0 + glimpse.meta.value_at() + start - front, scratch);
-            let deadline = if glimpse.meta.has_deadline() { map.load(glimpse.offset.0 + 2 * WORD) } else { 0 };
-            (map.load(glimpse.offset.0), deadline, glimpse.meta.kind_code(), total, front as usize)
+            let deadline = if glimpse.meta.has_deadline() {
+                map.load(glimpse.offset.0 + 2 * WORD)
+            } else {
+                0
+            };
+            (
+                map.load(glimpse.offset.0),
+                deadline,
+                glimpse.meta.kind_code(),
+                total,
+                front as usize,
+            )
         });
         match found {
             Err(unread) => {
@@ -213,7 +250,13 @@ impl View for Local<'_> {
             }
             Ok(Some((stamp, deadline, kind_code, total, front))) => {
                 shard.count(true);
-                Ok(visit(Some(Seen { stamp, deadline, kind_code, total, value: &self.scratch[front..] })))
+                Ok(visit(Some(Seen {
+                    stamp,
+                    deadline,
+                    kind_code,
+                    total,
+                    value: &self.scratch[front..],
+                })))
             }
         }
     }
@@ -233,7 +276,10 @@ impl Local<'_> {
                 let first = now_ms() as usize;
                 let shards = &self.reader.shards;
                 for step in 0..shards.len() {
-                    let mut walk = ShardWalk { reader: &shards[(first + step) % shards.len()], failed: None };
+                    let mut walk = ShardWalk {
+                        reader: &shards[(first + step) % shards.len()],
+                        failed: None,
+                    };
                     if walk.keys() > 0 || step + 1 == shards.len() {
                         let result = scan::run(&mut walk, command, args, out);
                         self.failed = walk.failed;
@@ -244,7 +290,10 @@ impl Local<'_> {
             Command::Keys => {
                 let mut keys = Vec::new();
                 for shard in &self.reader.shards {
-                    let mut walk = ShardWalk { reader: shard, failed: None };
+                    let mut walk = ShardWalk {
+                        reader: shard,
+                        failed: None,
+                    };
                     let mut cursor = 0;
                     loop {
                         let step = scan::step(&mut walk, cursor, scan::MAX_COUNT, |key, _| glob::matches(args[1], key));

@@ -28,7 +28,9 @@ impl Default for Latencies {
     fn default() -> Latencies {
         // Two significant digits, up to a minute.
         let histogram = || Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("constant bounds are valid");
-        Latencies { families: FAMILIES.iter().map(|_| histogram()).collect() }
+        Latencies {
+            families: FAMILIES.iter().map(|_| histogram()).collect(),
+        }
     }
 }
 
@@ -66,7 +68,11 @@ struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     #[inline]
     fn take(&mut self, bytes: usize) -> Result<&'a [u8], Malformed> {
-        let end = self.at.checked_add(bytes).filter(|&end| end <= self.data.len()).ok_or(Malformed("it ends in the middle"))?;
+        let end = self
+            .at
+            .checked_add(bytes)
+            .filter(|&end| end <= self.data.len())
+            .ok_or(Malformed("it ends in the middle"))?;
         let taken = &self.data[self.at..end];
         self.at = end;
         Ok(taken)
@@ -182,9 +188,10 @@ impl Owner {
                 .collect();
             start = end;
             match resolve(&args) {
-                Ok(spec) if flags & FLAG_READ_ONLY != 0 && spec.flags & table::WRITE != 0 => {
-                    self.refuse(Fail::new("READONLY", format!("{} writes; the batch is flagged read-only", spec.name)), &mut out)
-                }
+                Ok(spec) if flags & FLAG_READ_ONLY != 0 && spec.flags & table::WRITE != 0 => self.refuse(
+                    Fail::new("READONLY", format!("{} writes; the batch is flagged read-only", spec.name)),
+                    &mut out,
+                ),
                 Ok(spec) => {
                     self.run(spec, &args, &mut out);
                     let now = Instant::now();
@@ -223,7 +230,17 @@ mod tests {
 
     #[test]
     fn malformed_batches_are_refused_whole() {
-        for payload in [&b""[..], b"\x91", b"\x91\x90", b"\xc0", b"\x91\x91\xc0", b"\x91\x91\xc4\x05ab", b"\x90\x00", b"\xdd\xff\xff\xff\xff", b"\x91\xdd\xff\xff\xff\xff"] {
+        for payload in [
+            &b""[..],
+            b"\x91",
+            b"\x91\x90",
+            b"\xc0",
+            b"\x91\x91\xc0",
+            b"\x91\x91\xc4\x05ab",
+            b"\x90\x00",
+            b"\xdd\xff\xff\xff\xff",
+            b"\x91\xdd\xff\xff\xff\xff",
+        ] {
             assert!(parse(payload).is_err(), "{payload:?}");
         }
         assert!(parse(b"\x90").is_ok());

@@ -28,7 +28,10 @@ pub struct Fail {
 
 impl Fail {
     pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fail {
-        Fail { code, message: message.into() }
+        Fail {
+            code,
+            message: message.into(),
+        }
     }
 
     pub fn err(message: impl Into<Cow<'static, str>>) -> Fail {
@@ -69,11 +72,17 @@ pub type Args<'a> = [&'a [u8]];
 #[inline]
 pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
     let Some(spec) = args.first().and_then(|name| table::find(name)) else {
-        let name = args.first().map(|name| String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned()).unwrap_or_default();
+        let name = args
+            .first()
+            .map(|name| String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned())
+            .unwrap_or_default();
         return Err(Fail::err(format!("unknown command '{name}'")));
     };
     if !spec.arity_fits(args.len()) {
-        return Err(Fail::err(format!("wrong number of arguments for '{}' command", spec.name.to_lowercase())));
+        return Err(Fail::err(format!(
+            "wrong number of arguments for '{}' command",
+            spec.name.to_lowercase()
+        )));
     }
     Ok(spec)
 }

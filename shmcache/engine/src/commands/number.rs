@@ -19,7 +19,11 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
         }
         let digit = (digit - b'0') as i64;
         value = value.checked_mul(10)?;
-        value = if negative { value.checked_sub(digit)? } else { value.checked_add(digit)? };
+        value = if negative {
+            value.checked_sub(digit)?
+        } else {
+            value.checked_add(digit)?
+        };
     }
     Some(value)
 }
@@ -51,7 +55,19 @@ mod tests {
         assert_eq!(parse_int(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(parse_int(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(parse_int(b"0"), Some(0));
-        for wrong in ["", "-", "+1", " 1", "1 ", "01", "-0", "9223372036854775808", "1.0", "abc", "99999999999999999999"] {
+        for wrong in [
+            "",
+            "-",
+            "+1",
+            " 1",
+            "1 ",
+            "01",
+            "-0",
+            "9223372036854775808",
+            "1.0",
+            "abc",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse_int(wrong.as_bytes()), None, "{wrong}");
         }
     }

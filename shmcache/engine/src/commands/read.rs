@@ -67,11 +67,19 @@ impl View for Owner {
 
     #[inline]
     fn look<T>(&mut self, key: &[u8], part: Part, visit: impl FnOnce(Option<Seen>) -> T) -> Result<T, Busy> {
-        let Some(entry) = self.access(key) else { return Ok(visit(None)) };
+        let Some(entry) = self.access(key) else {
+            return Ok(visit(None));
+        };
         let total = entry.meta.value_bytes();
         let (start, length) = part.of(total);
         let value = &self.value(&entry)[start as usize..(start + length) as usize];
-        Ok(visit(Some(Seen { stamp: self.stamp(&entry), deadline: self.deadline(&entry), kind_code: entry.meta.kind_code(), total, value })))
+        Ok(visit(Some(Seen {
+            stamp: self.stamp(&entry),
+            deadline: self.deadline(&entry),
+            kind_code: entry.meta.kind_code(),
+            total,
+            value,
+        })))
     }
 
     #[inline]
@@ -145,7 +153,10 @@ pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &
             Ok(())
         }
         Command::Type => {
-            let name = view.look(args[1], Part::Nothing, |seen| seen.and_then(|seen| Kind::from_code(seen.kind_code)).map_or("none", Kind::name))?;
+            let name = view.look(args[1], Part::Nothing, |seen| {
+                seen.and_then(|seen| Kind::from_code(seen.kind_code))
+                    .map_or("none", Kind::name)
+            })?;
             out.status(name);
             Ok(())
         }

@@ -27,7 +27,9 @@ impl Walk for Owner {
 
     fn bucket(&mut self, bucket: u64) -> Result<Vec<(Vec<u8>, u8)>, Busy> {
         let mut found = Vec::new();
-        self.bucket_entries(bucket, |entry| found.push((self.key_at(entry.offset).to_vec(), entry.meta.kind_code())));
+        self.bucket_entries(bucket, |entry| {
+            found.push((self.key_at(entry.offset).to_vec(), entry.meta.kind_code()))
+        });
         Ok(found)
     }
 
@@ -53,7 +55,12 @@ pub fn next_cursor(cursor: u64, bits: u32) -> u64 {
 }
 
 /// One step: keys of some buckets, about `count`, and the next cursor.
-pub fn step(walk: &mut impl Walk, mut cursor: u64, count: u64, mut keep: impl FnMut(&[u8], u8) -> bool) -> Result<(u64, Vec<Vec<u8>>), Busy> {
+pub fn step(
+    walk: &mut impl Walk,
+    mut cursor: u64,
+    count: u64,
+    mut keep: impl FnMut(&[u8], u8) -> bool,
+) -> Result<(u64, Vec<Vec<u8>>), Busy> {
     let count = count.clamp(1, MAX_COUNT);
     let mut keys = Vec::new();
     let mut visited = 0;
@@ -156,8 +163,16 @@ pub struct ScanArgs<'a> {
 
 impl<'a> ScanArgs<'a> {
     fn parse(args: &[&'a [u8]]) -> Result<ScanArgs<'a>, Fail> {
-        let cursor = std::str::from_utf8(args[1]).ok().and_then(|text| text.parse().ok()).ok_or_else(|| Fail::err("invalid cursor"))?;
-        let mut scan = ScanArgs { cursor, pattern: None, count: DEFAULT_COUNT, kind: None };
+        let cursor = std::str::from_utf8(args[1])
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| Fail::err("invalid cursor"))?;
+        let mut scan = ScanArgs {
+            cursor,
+            pattern: None,
+            count: DEFAULT_COUNT,
+            kind: None,
+        };
         let mut options = args[2..].iter();
         while let Some(option) = options.next() {
             let value = *options.next().ok_or_else(Fail::syntax)?;
@@ -181,7 +196,9 @@ impl<'a> ScanArgs<'a> {
     pub fn step(&self, walk: &mut impl Walk) -> Result<(u64, Vec<Vec<u8>>), Busy> {
         step(walk, self.cursor, self.count, |key, code| {
             self.pattern.is_none_or(|pattern| glob::matches(pattern, key))
-                && self.kind.is_none_or(|wanted| Kind::from_code(code).is_some_and(|kind| wanted.eq_ignore_ascii_case(kind.name().as_bytes())))
+                && self.kind.is_none_or(|wanted| {
+                    Kind::from_code(code).is_some_and(|kind| wanted.eq_ignore_ascii_case(kind.name().as_bytes()))
+                })
         })
     }
 }

@@ -133,7 +133,10 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
     let upper = &mut upper[..name.len()];
     upper.copy_from_slice(name);
     upper.make_ascii_uppercase();
-    COMMANDS.binary_search_by(|spec| spec.name.as_bytes().cmp(upper)).ok().map(|at| &COMMANDS[at])
+    COMMANDS
+        .binary_search_by(|spec| spec.name.as_bytes().cmp(upper))
+        .ok()
+        .map(|at| &COMMANDS[at])
 }
 
 impl Spec {
@@ -154,7 +157,11 @@ impl Spec {
         if first == 0 {
             return (0..0).step_by(1);
         }
-        let end = if last < 0 { (arguments as i32 + last + 1) as usize } else { (last as usize + 1).min(arguments) };
+        let end = if last < 0 {
+            (arguments as i32 + last + 1) as usize
+        } else {
+            (last as usize + 1).min(arguments)
+        };
         (first as usize..end).step_by(step as usize)
     }
 }
@@ -168,8 +175,16 @@ mod tests {
         assert!(COMMANDS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for (number, spec) in COMMANDS.iter().enumerate() {
             assert_eq!(spec.command as usize, number);
-            assert_eq!(find(spec.name.to_lowercase().as_bytes()).map(|found| found.name), Some(spec.name));
-            assert_ne!(spec.flags & WRITE != 0, spec.flags & READONLY != 0, "{} writes or reads", spec.name);
+            assert_eq!(
+                find(spec.name.to_lowercase().as_bytes()).map(|found| found.name),
+                Some(spec.name)
+            );
+            assert_ne!(
+                spec.flags & WRITE != 0,
+                spec.flags & READONLY != 0,
+                "{} writes or reads",
+                spec.name
+            );
         }
         assert!(find(b"NOSUCH").is_none());
     }

@@ -57,7 +57,9 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
         Command::Decr => increment(owner, args[1], -1, out),
         Command::Incrby => increment(owner, args[1], int_arg(args[2])?, out),
         Command::Decrby => {
-            let by = int_arg(args[2])?.checked_neg().ok_or_else(|| Fail::err("decrement would overflow"))?;
+            let by = int_arg(args[2])?
+                .checked_neg()
+                .ok_or_else(|| Fail::err("decrement would overflow"))?;
             increment(owner, args[1], by, out)
         }
         Command::Incrbyfloat => increment_float(owner, args, out),
@@ -71,7 +73,13 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
             Ok(())
         }
         Command::Setrange => setrange(owner, args, out),
-        Command::Expire => expire(owner, args, "expire", |value, now| value.checked_mul(1000)?.checked_add(now), out),
+        Command::Expire => expire(
+            owner,
+            args,
+            "expire",
+            |value, now| value.checked_mul(1000)?.checked_add(now),
+            out,
+        ),
         Command::Pexpire => expire(owner, args, "pexpire", |value, now| value.checked_add(now), out),
         Command::Expireat => expire(owner, args, "expireat", |value, _| value.checked_mul(1000), out),
         Command::Pexpireat => expire(owner, args, "pexpireat", |value, _| Some(value), out),
@@ -183,7 +191,11 @@ fn deadline_option(owner: &Owner, option: &[u8], value: Option<&&[u8]>, command:
         return Err(invalid_expire(command));
     }
     let ms = value.checked_mul(factor).ok_or_else(|| invalid_expire(command))?;
-    let ms = if relative { ms.checked_add(owner.now_ms as i64) } else { Some(ms) };
+    let ms = if relative {
+        ms.checked_add(owner.now_ms as i64)
+    } else {
+        Some(ms)
+    };
     ms.map(|ms| Some(ms as u64)).ok_or_else(|| invalid_expire(command))
 }
 
@@ -197,7 +209,13 @@ fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> 
     let mut at = 3;
     while at < args.len() {
         let option = args[at];
-        let choose = |old: Condition, new: Condition| if old == Condition::Always { Ok(new) } else { Err(Fail::syntax()) };
+        let choose = |old: Condition, new: Condition| {
+            if old == Condition::Always {
+                Ok(new)
+            } else {
+                Err(Fail::syntax())
+            }
+        };
         if option.eq_ignore_ascii_case(b"nx") {
             condition = choose(condition, Condition::Absent)?;
         } else if option.eq_ignore_ascii_case(b"xx") {
@@ -206,7 +224,14 @@ fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> 
             at += 1;
             let stamp = args.get(at).and_then(|text| parse_int(text)).filter(|&stamp| stamp >= 0);
             let stamp = stamp.ok_or_else(|| Fail::err("a stamp is an integer that GETSTAMP returned, or 0 for no key"))?;
-            condition = choose(condition, if stamp == 0 { Condition::Absent } else { Condition::Stamp(stamp as u64) })?;
+            condition = choose(
+                condition,
+                if stamp == 0 {
+                    Condition::Absent
+                } else {
+                    Condition::Stamp(stamp as u64)
+                },
+            )?;
         } else if option.eq_ignore_ascii_case(b"get") {
             get = true;
         } else if option.eq_ignore_ascii_case(b"keepttl") {
@@ -225,8 +250,16 @@ fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> 
         }
         at += 1;
     }
-    let entry = if get { string_entry(owner, args[1])? } else { owner.lookup(args[1]) };
-    let old = if get { entry.map(|entry| owner.value(&entry).to_vec()) } else { None };
+    let entry = if get {
+        string_entry(owner, args[1])?
+    } else {
+        owner.lookup(args[1])
+    };
+    let old = if get {
+        entry.map(|entry| owner.value(&entry).to_vec())
+    } else {
+        None
+    };
     let met = match condition {
         Condition::Always => true,
         Condition::Absent => entry.is_none(),
@@ -255,7 +288,11 @@ fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> 
 
 fn set_with_ttl(owner: &mut Owner, args: &Args, factor: i64, name: &str, out: &mut impl Sink) -> Result<(), Fail> {
     let ttl = int_arg(args[2])?;
-    let deadline = ttl.checked_mul(factor).and_then(|ms| ms.checked_add(owner.now_ms as i64)).filter(|_| ttl > 0).ok_or_else(|| invalid_expire(name))?;
+    let deadline = ttl
+        .checked_mul(factor)
+        .and_then(|ms| ms.checked_add(owner.now_ms as i64))
+        .filter(|_| ttl > 0)
+        .ok_or_else(|| invalid_expire(name))?;
     owner.put(args[1], Kind::String, args[3], deadline as u64)?;
     out.ok();
     Ok(())
@@ -324,7 +361,9 @@ fn increment(owner: &mut Owner, key: &[u8], by: i64, out: &mut impl Sink) -> Res
         Some(entry) => int_arg(owner.value(entry))?,
         None => 0,
     };
-    let new = old.checked_add(by).ok_or_else(|| Fail::err("increment or decrement would overflow"))?;
+    let new = old
+        .checked_add(by)
+        .ok_or_else(|| Fail::err("increment or decrement would overflow"))?;
     let mut digits = itoa::Buffer::new();
     replace(owner, key, entry, digits.format(new).as_bytes())?;
     out.int(new);
@@ -350,7 +389,13 @@ fn increment_float(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Resul
 
 // ---------------------------------------------------------------- deadlines
 
-fn expire(owner: &mut Owner, args: &Args, name: &str, deadline: impl FnOnce(i64, i64) -> Option<i64>, out: &mut impl Sink) -> Result<(), Fail> {
+fn expire(
+    owner: &mut Owner,
+    args: &Args,
+    name: &str,
+    deadline: impl FnOnce(i64, i64) -> Option<i64>,
+    out: &mut impl Sink,
+) -> Result<(), Fail> {
     let value = int_arg(args[2])?;
     let deadline = deadline(value, owner.now_ms as i64).ok_or_else(|| invalid_expire(name))?;
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);

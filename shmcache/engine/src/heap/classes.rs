@@ -15,7 +15,7 @@ pub const CLASSES: usize = ENTRY_CLASSES + 1;
 pub fn class_of(bytes: u64) -> usize {
     debug_assert!(bytes > 0 && bytes <= MAX_SLAB_ENTRY_BYTES);
     if bytes <= FINE_BYTES {
-        return ((bytes + 7) / 8 - 1) as usize;
+        return (bytes.div_ceil(8) - 1) as usize;
     }
     let last = bytes - 1;
     let doubling = 63 - last.leading_zeros();

@@ -113,7 +113,10 @@ impl Heap {
     pub fn reserve_buckets(&mut self, map: &mut OwnerMap, count: u64) -> Result<(), Full> {
         // A split that follows a new key may take buckets too: twice two per key at most.
         let wanted = if count == 0 { 0 } else { count * 5 };
-        let mut free: u64 = self.listed[BUCKET_CLASS].iter().map(|&number| self.slabs[number as usize].free()).sum();
+        let mut free: u64 = self.listed[BUCKET_CLASS]
+            .iter()
+            .map(|&number| self.slabs[number as usize].free())
+            .sum();
         while free < wanted {
             let number = self.new_slab(map, BUCKET_CLASS)?;
             free += self.slabs[number as usize].free();
@@ -226,7 +229,12 @@ impl Heap {
     }
 
     fn drop_empty_slab(&mut self, map: &mut OwnerMap) -> bool {
-        let empty = self.listed.iter().flatten().copied().find(|&number| self.slabs[number as usize].used() == 0);
+        let empty = self
+            .listed
+            .iter()
+            .flatten()
+            .copied()
+            .find(|&number| self.slabs[number as usize].used() == 0);
         if let Some(number) = empty {
             self.drop_slab(map, number);
         }
@@ -279,7 +287,10 @@ impl Heap {
             }
         }
         let slab = &self.slabs[best?.1 as usize];
-        Some(Sparse { class: slab.class, entries: slab.used_places().into_iter().map(|at| Offset(self.base + at)).collect() })
+        Some(Sparse {
+            class: slab.class,
+            entries: slab.used_places().into_iter().map(|at| Offset(self.base + at)).collect(),
+        })
     }
 
     /// Keep new entries out of the slab at `offset` while it is being emptied.
@@ -315,12 +326,19 @@ impl Heap {
             }
             used += slab.used() * class_bytes(slab.class);
             if (slab.free() > 0) != (slab.listed_at != NOT_LISTED) {
-                return Err(format!("slab {number} has {} free places and is listed at {}", slab.free(), slab.listed_at));
+                return Err(format!(
+                    "slab {number} has {} free places and is listed at {}",
+                    slab.free(),
+                    slab.listed_at
+                ));
             }
         }
         let large = (self.committed_pages - slab_pages - self.runs.pages()) * PAGE_BYTES;
         if used + large != self.used_bytes {
-            return Err(format!("used bytes: {} in slabs + {large} large, {} by count", used, self.used_bytes));
+            return Err(format!(
+                "used bytes: {} in slabs + {large} large, {} by count",
+                used, self.used_bytes
+            ));
         }
         Ok(())
     }
@@ -385,7 +403,12 @@ impl Rebuild {
                 heap.unlist(number);
             }
         }
-        let mut taken: Vec<(u64, u64)> = heap.slabs.iter().map(|slab| (slab.first_page, SLAB_PAGES)).chain(self.large).collect();
+        let mut taken: Vec<(u64, u64)> = heap
+            .slabs
+            .iter()
+            .map(|slab| (slab.first_page, SLAB_PAGES))
+            .chain(self.large)
+            .collect();
         taken.sort_unstable();
         let mut next = 0;
         for (first, pages) in taken {
@@ -397,7 +420,9 @@ impl Rebuild {
         if next < heap.committed_pages {
             heap.runs.give(next, heap.committed_pages - next);
         }
-        let empty: Vec<u32> = (0..heap.slabs.len() as u32).filter(|&number| heap.slabs[number as usize].used() == 0).collect();
+        let empty: Vec<u32> = (0..heap.slabs.len() as u32)
+            .filter(|&number| heap.slabs[number as usize].used() == 0)
+            .collect();
         for number in empty {
             heap.drop_slab(map, number);
         }

@@ -24,7 +24,14 @@ impl Slab {
         if places % 64 != 0 {
             *map.last_mut().expect("a slab has places") = (1 << (places % 64)) - 1;
         }
-        Slab { first_page, class, listed_at: NOT_LISTED, free: places as u32, map, hint: 0 }
+        Slab {
+            first_page,
+            class,
+            listed_at: NOT_LISTED,
+            free: places as u32,
+            map,
+            hint: 0,
+        }
     }
 
     pub fn free(&self) -> u64 {
@@ -85,6 +92,9 @@ impl Slab {
 
     /// Byte positions of the used places.
     pub fn used_places(&self) -> Vec<u64> {
-        (0..class_places(self.class)).filter(|place| self.map[(place / 64) as usize] >> (place % 64) & 1 == 0).map(|place| self.place_at(place)).collect()
+        (0..class_places(self.class))
+            .filter(|place| self.map[(place / 64) as usize] >> (place % 64) & 1 == 0)
+            .map(|place| self.place_at(place))
+            .collect()
     }
 }

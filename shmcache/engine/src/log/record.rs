@@ -169,7 +169,17 @@ mod tests {
 
     fn example() -> Vec<u8> {
         let mut bytes = Vec::new();
-        let record = Record { seq: 7, stamp: 9 << 16, epoch: 3, node: 2, effect: Effect::Set, more: true, deadline: 11, key: b"key", value: b"some value" };
+        let record = Record {
+            seq: 7,
+            stamp: 9 << 16,
+            epoch: 3,
+            node: 2,
+            effect: Effect::Set,
+            more: true,
+            deadline: 11,
+            key: b"key",
+            value: b"some value",
+        };
         record.encode(&mut bytes);
         assert_eq!(Record::decode(&bytes), Ok((record, bytes.len())));
         bytes

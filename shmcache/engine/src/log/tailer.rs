@@ -33,7 +33,10 @@ pub fn map_log(fd: BorrowedFd) -> Result<SharedMap, TailError> {
         return Err(TailError::Layout("not a log region".into()));
     }
     if map.load(log::LAYOUT_VERSION) != LAYOUT_VERSION {
-        return Err(TailError::Layout(format!("layout version {}, this is {LAYOUT_VERSION}", map.load(log::LAYOUT_VERSION))));
+        return Err(TailError::Layout(format!(
+            "layout version {}, this is {LAYOUT_VERSION}",
+            map.load(log::LAYOUT_VERSION)
+        )));
     }
     let ring = map.load(log::RING_BYTES);
     if ring < 8 || !ring.is_multiple_of(8) || log::RING_AT + ring > bytes {
@@ -57,7 +60,11 @@ pub fn read_groups(map: &SharedMap, position: u64, max_bytes: usize, out: &mut V
         let to_end = ring_bytes - at % ring_bytes;
         if length < 8 || length > to_end || at + length > head {
             // Either the words are being overwritten, or the log is damaged.
-            return Err(if ring::still_there(tail, position) { TailError::Corrupt(at, "its length is impossible") } else { TailError::Overtaken });
+            return Err(if ring::still_there(tail, position) {
+                TailError::Corrupt(at, "its length is impossible")
+            } else {
+                TailError::Overtaken
+            });
         }
         if word as u32 & FILLER == 0 {
             let start = out.len();
@@ -66,7 +73,10 @@ pub fn read_groups(map: &SharedMap, position: u64, max_bytes: usize, out: &mut V
             if !ring::still_there(tail, position) {
                 return Err(TailError::Overtaken);
             }
-            let more = Record::decode(&out[start..]).map_err(|what| TailError::Corrupt(at, what))?.0.more;
+            let more = Record::decode(&out[start..])
+                .map_err(|what| TailError::Corrupt(at, what))?
+                .0
+                .more;
             at += length;
             if !more {
                 group_start = (at, out.len());
@@ -106,7 +116,10 @@ impl LogTailer {
             .find(|&place| {
                 let word = map.word(place + log::TAILER_PID);
                 let holder = word.load(Ordering::Relaxed);
-                (holder == 0 || !process_lives(holder)) && word.compare_exchange(holder, pid, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+                (holder == 0 || !process_lives(holder))
+                    && word
+                        .compare_exchange(holder, pid, Ordering::AcqRel, Ordering::Relaxed)
+                        .is_ok()
             })
             .ok_or(TailError::NoPlace)?;
         let mut padded_name = [0u8; log::TAILER_NAME_BYTES as usize];
@@ -123,7 +136,10 @@ impl LogTailer {
             return Err(TailError::Overtaken);
         }
         if tailer.position > ring::readable_to(tailer.map.word(log::HEAD)) {
-            return Err(TailError::Layout(format!("position {} lies behind the log's end", tailer.position)));
+            return Err(TailError::Layout(format!(
+                "position {} lies behind the log's end",
+                tailer.position
+            )));
         }
         tailer.report();
         Ok(tailer)
@@ -164,7 +180,10 @@ impl Drop for LogTailer {
     fn drop(&mut self) {
         let pid = std::process::id() as u64;
         // A forked child's copy must not give up the parent's place.
-        let _ = self.map.word(self.place + log::TAILER_PID).compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
+        let _ = self
+            .map
+            .word(self.place + log::TAILER_PID)
+            .compare_exchange(pid, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
 

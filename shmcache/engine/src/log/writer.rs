@@ -37,14 +37,30 @@ impl LogWriter {
         map.store(log::LAYOUT_VERSION, LAYOUT_VERSION);
         map.store(log::RING_BYTES, ring_bytes);
         map.word(log::MAGIC).store(MAGIC_LOG, Ordering::Release);
-        Ok(LogWriter { map, ring_bytes, head: 0, tail: 0, seq: 0, staged: Vec::new(), lengths: Vec::new() })
+        Ok(LogWriter {
+            map,
+            ring_bytes,
+            head: 0,
+            tail: 0,
+            seq: 0,
+            staged: Vec::new(),
+            lengths: Vec::new(),
+        })
     }
 
     /// Take over an existing log. `seq` is the last applied record's and `position` the place behind it; later records are the
     /// caller's to redo, after which it sets `seq`.
     pub fn attach(map: SharedMap, seq: u64) -> LogWriter {
         let (ring_bytes, head, tail) = (map.load(log::RING_BYTES), map.load(log::HEAD), map.load(log::TAIL));
-        LogWriter { map, ring_bytes, head, tail, seq, staged: Vec::new(), lengths: Vec::new() }
+        LogWriter {
+            map,
+            ring_bytes,
+            head,
+            tail,
+            seq,
+            staged: Vec::new(),
+            lengths: Vec::new(),
+        }
     }
 
     pub fn map(&self) -> &SharedMap {

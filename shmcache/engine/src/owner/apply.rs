@@ -26,7 +26,9 @@ impl Owner {
         match record.effect {
             Effect::Flush => self.drop_all(),
             Effect::Set if newer => {
-                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline).map_err(refused)?;
+                let offset = self
+                    .new_entry(record.key, Kind::String, record.value, record.deadline)
+                    .map_err(refused)?;
                 self.map.store(offset.0, record.stamp);
                 let place = self.place_for(record.key).map_err(refused)?;
                 self.link(place, record.key, offset);
@@ -73,9 +75,12 @@ impl Owner {
             Effect::Flush => return Ok(self.flush_older(record.stamp)),
             _ if !newer => return Ok(false),
             Effect::Set => {
-                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline).map_err(ApplyError::Refused)?;
+                let offset = self
+                    .new_entry(record.key, Kind::String, record.value, record.deadline)
+                    .map_err(ApplyError::Refused)?;
                 self.map.store(offset.0, record.stamp);
-                self.put_entry(record.key, record.value, offset, record.stamp, record.deadline).map_err(ApplyError::Refused)?;
+                self.put_entry(record.key, record.value, offset, record.stamp, record.deadline)
+                    .map_err(ApplyError::Refused)?;
             }
             Effect::Delete | Effect::Expired | Effect::Evicted => match found {
                 Some(found) => self.erase_stamped(&found, record.effect, record.stamp),
@@ -83,7 +88,12 @@ impl Owner {
             },
             Effect::Deadline => match found {
                 Some(found) if found.meta.has_deadline() => {
-                    self.log.stage(Record { seq: 0, epoch: self.epoch, more: false, ..*record });
+                    self.log.stage(Record {
+                        seq: 0,
+                        epoch: self.epoch,
+                        more: false,
+                        ..*record
+                    });
                     self.log.commit();
                     self.store_deadline(found.place, found.offset, record.deadline, record.stamp);
                     self.applied();

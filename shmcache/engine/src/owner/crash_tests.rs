@@ -49,7 +49,11 @@ fn random_operation(random: &mut Random, keys: u64, nested: bool) -> Operation {
         62..=63 => Operation::Persist(key(random)),
         64..=69 => Operation::Rename(key(random), key(random)),
         70..=84 => Operation::SetMany((0..1 + random.below(12)).map(|_| (key(random), value(random))).collect()),
-        85..=98 => Operation::Transaction((0..1 + random.below(8)).map(|_| random_operation(random, keys, true)).collect()),
+        85..=98 => Operation::Transaction(
+            (0..1 + random.below(8))
+                .map(|_| random_operation(random, keys, true))
+                .collect(),
+        ),
         _ if random.below(10) == 0 => Operation::Flush,
         _ => Operation::Delete(key(random)),
     }
@@ -76,7 +80,9 @@ impl Operation {
                     model.insert(to.clone(), entry);
                 }
             }
-            Operation::SetMany(pairs) => pairs.iter().for_each(|(key, value)| drop(model.insert(key.clone(), (value.clone(), false)))),
+            Operation::SetMany(pairs) => pairs
+                .iter()
+                .for_each(|(key, value)| drop(model.insert(key.clone(), (value.clone(), false)))),
             Operation::Transaction(operations) => operations.iter().for_each(|operation| operation.on_model(model)),
             Operation::Flush => model.clear(),
         }
@@ -111,7 +117,10 @@ fn contents(owner: &mut Owner) -> Model {
     let mut model = Model::new();
     for bucket in 0..owner.index_state().buckets() {
         owner.bucket_entries(bucket, |entry| {
-            let replaced = model.insert(owner.key_at(entry.offset).to_vec(), (owner.value(&entry).to_vec(), owner.deadline(&entry) != 0));
+            let replaced = model.insert(
+                owner.key_at(entry.offset).to_vec(),
+                (owner.value(&entry).to_vec(), owner.deadline(&entry) != 0),
+            );
             assert!(replaced.is_none(), "a key is in the index twice");
         });
     }
@@ -164,7 +173,11 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
             let mut in_flight = None;
             for _ in 0..steps {
                 let operation = if point == FailPoint::FlushBuckets || point == FailPoint::FlushEpoch {
-                    if random.below(20) == 0 { Operation::Flush } else { random_operation(&mut random, keys, false) }
+                    if random.below(20) == 0 {
+                        Operation::Flush
+                    } else {
+                        random_operation(&mut random, keys, false)
+                    }
                 } else {
                     random_operation(&mut random, keys, false)
                 };
@@ -180,14 +193,19 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
             }
             drop(owner);
             owner = regions.attach().expect("a region can always be attached");
-            owner.verify().unwrap_or_else(|what| panic!("after a crash at {name} (seed {seed}, round {round}): {what}"));
+            owner
+                .verify()
+                .unwrap_or_else(|what| panic!("after a crash at {name} (seed {seed}, round {round}): {what}"));
             let found = contents(&mut owner);
             let mut with = model.clone();
             if let Some(operation) = &in_flight {
                 operation.on_model(&mut with);
             }
             let equal = found == model || found == with;
-            assert!(equal, "after a crash at {name} (seed {seed}, round {round}): acknowledged writes are missing or half of one is there");
+            assert!(
+                equal,
+                "after a crash at {name} (seed {seed}, round {round}): acknowledged writes are missing or half of one is there"
+            );
             model = found;
             check_log(&mut owner, &mut copy, &mut position);
         }
@@ -198,8 +216,14 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn nothing_acknowledged_is_lost_at_any_fail_point() {
-    let rounds = std::env::var("SHMCACHE_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4000);
-    let seed = std::env::var("SHMCACHE_CRASH_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x9e37_79b9_7f4a_7c15);
+    let rounds = std::env::var("SHMCACHE_CRASH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4000);
+    let seed = std::env::var("SHMCACHE_CRASH_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0x9e37_79b9_7f4a_7c15);
     let fired = crash_rounds(rounds, seed);
     let crashes: u64 = fired.values().sum();
     println!("{crashes} crashes in {rounds} rounds: {fired:?}");
@@ -217,7 +241,9 @@ fn crash_once(regions: &Regions, mut owner: Owner, point: FailPoint, after: u32,
     arm(None, 0);
     drop(owner);
     let owner = regions.attach().expect("a region can always be attached");
-    owner.verify().unwrap_or_else(|what| panic!("after a crash at {point:?}: {what}"));
+    owner
+        .verify()
+        .unwrap_or_else(|what| panic!("after a crash at {point:?}: {what}"));
     (owner, crashed)
 }
 
@@ -230,7 +256,9 @@ fn large_values_survive_a_crash() {
         let value = vec![7u8; 1 << 20];
         run(&mut owner, &[b"SET", b"old", &value]);
         let other = vec![8u8; 1 << 20];
-        let (mut owner, crashed) = crash_once(&regions, owner, *point, 0, |owner| drop(run(owner, &[b"SET", b"old", &other])));
+        let (mut owner, crashed) = crash_once(&regions, owner, *point, 0, |owner| {
+            drop(run(owner, &[b"SET", b"old", &other]))
+        });
         let entry = owner.lookup(b"old").expect("a key that was there before");
         let now = owner.value(&entry).to_vec();
         assert!(now == other || crashed && now == value, "after a crash at {point:?}");

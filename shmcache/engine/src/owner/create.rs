@@ -75,13 +75,23 @@ impl Owner {
     pub fn create(data: BorrowedFd, hints: BorrowedFd, log: BorrowedFd, options: &Options) -> Result<Owner, OwnError> {
         let begun = Instant::now();
         if options.memory_bytes < MIN_MEMORY_BYTES {
-            return Err(OwnError::Setting(format!("memory_bytes is {}, the least is {MIN_MEMORY_BYTES}", options.memory_bytes)));
+            return Err(OwnError::Setting(format!(
+                "memory_bytes is {}, the least is {MIN_MEMORY_BYTES}",
+                options.memory_bytes
+            )));
         }
         if options.capacity_bytes < options.memory_bytes || options.capacity_bytes > MAX_CAPACITY_BYTES {
-            return Err(OwnError::Setting(format!("capacity_bytes is {}, it must be between memory_bytes and {MAX_CAPACITY_BYTES}", options.capacity_bytes)));
+            return Err(OwnError::Setting(format!(
+                "capacity_bytes is {}, it must be between memory_bytes and {MAX_CAPACITY_BYTES}",
+                options.capacity_bytes
+            )));
         }
-        if options.log_bytes < MIN_LOG_BYTES || options.log_bytes > MAX_LOG_BYTES || !options.log_bytes.is_multiple_of(PAGE_BYTES) {
-            return Err(OwnError::Setting(format!("log_bytes is {}, it must be a multiple of {PAGE_BYTES} between {MIN_LOG_BYTES} and {MAX_LOG_BYTES}", options.log_bytes)));
+        if options.log_bytes < MIN_LOG_BYTES || options.log_bytes > MAX_LOG_BYTES || !options.log_bytes.is_multiple_of(PAGE_BYTES)
+        {
+            return Err(OwnError::Setting(format!(
+                "log_bytes is {}, it must be a multiple of {PAGE_BYTES} between {MIN_LOG_BYTES} and {MAX_LOG_BYTES}",
+                options.log_bytes
+            )));
         }
         let heap_pages = (page_limit(options.capacity_bytes) * PAGE_BYTES).next_multiple_of(EXTENT_BYTES) / PAGE_BYTES;
         let buckets = max_buckets(options.capacity_bytes);
@@ -116,12 +126,18 @@ impl Owner {
         }
         let mut index = Index::new(&map, buckets);
         let mut hints = Hints::create(hints, buckets)?;
-        index.commit_buckets(&map, &mut hints, state.buckets()).map_err(|_| OwnError::NoSpace("no memory for the index".into()))?;
+        index
+            .commit_buckets(&map, &mut hints, state.buckets())
+            .map_err(|_| OwnError::NoSpace("no memory for the index".into()))?;
         let heap = Heap::new(&map);
         let deadlines = Deadlines::new(now, state.buckets(), true);
         // Last: before this the region is nobody's.
         map.publish(header::MAGIC, MAGIC_DATA);
-        let recovery = Recovery { created: true, clean: true, ..Recovery::default() };
+        let recovery = Recovery {
+            created: true,
+            clean: true,
+            ..Recovery::default()
+        };
         let mut owner = Owner::assemble(map, heap, index, hints, log, deadlines, recovery, 0, 0, begun);
         owner.serve();
         Ok(owner)
@@ -191,7 +207,9 @@ impl Owner {
     pub fn set_memory(&mut self, memory_bytes: u64) -> Result<(), String> {
         let most = (self.map.bytes() - self.map.load(header::HEAP_BASE)) / 9 * 8;
         if memory_bytes < MIN_MEMORY_BYTES || memory_bytes > most {
-            return Err(format!("memory_bytes is {memory_bytes}, this region allows {MIN_MEMORY_BYTES} to {most}"));
+            return Err(format!(
+                "memory_bytes is {memory_bytes}, this region allows {MIN_MEMORY_BYTES} to {most}"
+            ));
         }
         self.memory_bytes = memory_bytes;
         self.heap.page_limit = page_limit(memory_bytes);
@@ -204,7 +222,12 @@ impl Owner {
         self.evictor.publish(&mut self.map);
     }
 
-    pub fn set_sampling(&mut self, samples: Option<u64>, lfu_log_factor: Option<u64>, lfu_decay_ms: Option<u64>) -> Result<(), String> {
+    pub fn set_sampling(
+        &mut self,
+        samples: Option<u64>,
+        lfu_log_factor: Option<u64>,
+        lfu_decay_ms: Option<u64>,
+    ) -> Result<(), String> {
         if let Some(samples) = samples {
             if !(1..=64).contains(&samples) {
                 return Err(format!("samples is {samples}, it must be 1 to 64"));

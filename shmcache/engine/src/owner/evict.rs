@@ -47,15 +47,25 @@ impl Policy {
     }
 
     pub fn from_code(code: u64) -> Policy {
-        Self::ALL.iter().find(|&&(_, policy)| policy as u64 == code).map_or(Policy::NoEviction, |&(_, policy)| policy)
+        Self::ALL
+            .iter()
+            .find(|&&(_, policy)| policy as u64 == code)
+            .map_or(Policy::NoEviction, |&(_, policy)| policy)
     }
 
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|&&(_, policy)| policy == self).expect("all policies are listed").0
+        Self::ALL
+            .iter()
+            .find(|&&(_, policy)| policy == self)
+            .expect("all policies are listed")
+            .0
     }
 
     fn volatile_only(self) -> bool {
-        matches!(self, Policy::VolatileLru | Policy::VolatileLfu | Policy::VolatileRandom | Policy::VolatileTtl)
+        matches!(
+            self,
+            Policy::VolatileLru | Policy::VolatileLfu | Policy::VolatileRandom | Policy::VolatileTtl
+        )
     }
 
     fn mark_mode(self) -> u64 {
@@ -290,6 +300,11 @@ impl Owner {
         if self.group.as_ref().is_some_and(|group| group.contains(self.key_at(offset))) {
             return None;
         }
-        Some(Found { place, word: candidate.word, offset, meta: Meta(self.map.load(offset.0 + WORD)) })
+        Some(Found {
+            place,
+            word: candidate.word,
+            offset,
+            meta: Meta(self.map.load(offset.0 + WORD)),
+        })
     }
 }

@@ -89,10 +89,17 @@ impl Owner {
             return Err(refused);
         }
         let Some(group) = self.group.take() else { return Ok(()) };
-        let mut writes: Vec<(Vec<u8>, Option<Offset>, u64)> = group.pending.into_iter().map(|(key, (offset, stamp))| (key, offset, stamp)).collect();
+        let mut writes: Vec<(Vec<u8>, Option<Offset>, u64)> = group
+            .pending
+            .into_iter()
+            .map(|(key, (offset, stamp))| (key, offset, stamp))
+            .collect();
         writes.sort_unstable_by_key(|&(_, _, stamp)| stamp);
         writes.retain(|(key, offset, _)| offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());
-        let bytes: u64 = writes.iter().map(|(key, offset, _)| record_bytes(key.len(), offset.map_or(0, |offset| self.logged_bytes(offset)))).sum();
+        let bytes: u64 = writes
+            .iter()
+            .map(|(key, offset, _)| record_bytes(key.len(), offset.map_or(0, |offset| self.logged_bytes(offset))))
+            .sum();
         if bytes > self.log.max_group_bytes() {
             for (_, offset, _) in writes {
                 if let Some(offset) = offset {
@@ -101,13 +108,19 @@ impl Owner {
             }
             return Err(Refused::GroupTooLarge);
         }
-        let Some(last) = writes.len().checked_sub(1) else { return Ok(()) };
+        let Some(last) = writes.len().checked_sub(1) else {
+            return Ok(());
+        };
         for (index, (key, offset, stamp)) in writes.iter().enumerate() {
             let more = index < last;
             match *offset {
                 Some(offset) => {
                     let meta = Meta(self.map.load(offset.0 + WORD));
-                    let deadline = if meta.has_deadline() { self.map.load(offset.0 + 2 * WORD) } else { 0 };
+                    let deadline = if meta.has_deadline() {
+                        self.map.load(offset.0 + 2 * WORD)
+                    } else {
+                        0
+                    };
                     // The slice borrows the map only, but the method takes all of self: copy. Groups are not the hot path.
                     let value = self.map.slice(offset.0 + meta.value_at(), meta.value_bytes()).to_vec();
                     self.stage_set(key, &value, offset, *stamp, deadline, more);

@@ -64,7 +64,15 @@ impl Owner {
             });
             if let Some(place) = found {
                 let offset = word.offset();
-                self.erase(&Found { place, word, offset, meta: Meta(self.map.load(offset.0 + WORD)) }, Effect::Expired);
+                self.erase(
+                    &Found {
+                        place,
+                        word,
+                        offset,
+                        meta: Meta(self.map.load(offset.0 + WORD)),
+                    },
+                    Effect::Expired,
+                );
             }
         }
     }
@@ -80,7 +88,9 @@ impl Owner {
         for from in sparse.entries {
             let Some(found) = self.found_at(from) else { continue };
             let bytes = found.meta.entry_bytes();
-            let Ok(to) = self.heap.allocate(&mut self.map, bytes) else { break };
+            let Ok(to) = self.heap.allocate(&mut self.map, bytes) else {
+                break;
+            };
             for word in 0..bytes / WORD {
                 let value = self.map.load(from.0 + word * WORD);
                 self.map.store(to.0 + word * WORD, value);
@@ -105,7 +115,12 @@ impl Owner {
         let mut found = None;
         self.index.for_each(&self.map, bucket, |place, word| {
             if word.offset() == offset {
-                found = Some(Found { place, word, offset, meta: Meta(self.map.load(offset.0 + WORD)) });
+                found = Some(Found {
+                    place,
+                    word,
+                    offset,
+                    meta: Meta(self.map.load(offset.0 + WORD)),
+                });
             }
         });
         found
@@ -124,7 +139,9 @@ impl Owner {
     fn entry_digest(&self, entry: &Entry) -> u64 {
         let key = xxhash_rust::xxh3::xxh3_64(self.key_at(entry.offset));
         let value = xxhash_rust::xxh3::xxh3_64_with_seed(self.value(entry), key);
-        let rest = [value, self.stamp(entry), self.deadline(entry), entry.meta.kind_code() as u64].map(u64::to_le_bytes).concat();
+        let rest = [value, self.stamp(entry), self.deadline(entry), entry.meta.kind_code() as u64]
+            .map(u64::to_le_bytes)
+            .concat();
         xxhash_rust::xxh3::xxh3_64(&rest)
     }
 
@@ -144,10 +161,21 @@ impl Owner {
                 bytes += crate::heap::Heap::footprint(meta.entry_bytes());
                 let hash = self.index.hash_of(&self.map, offset);
                 if self.index.state.bucket_of(hash) != bucket || tag_of(hash) != word.tag() {
-                    error = Some(format!("the entry at {} is in bucket {bucket}, place {}, where it does not belong", offset.0, place.number));
+                    error = Some(format!(
+                        "the entry at {} is in bucket {bucket}, place {}, where it does not belong",
+                        offset.0, place.number
+                    ));
                 } else if meta.has_deadline() != word.has_deadline() {
-                    error = Some(format!("the entry at {} and its index word disagree about a deadline", offset.0));
-                } else if self.index.find(&self.map, hash, self.key_at(offset)).map(|found| found.offset) != Some(offset) {
+                    error = Some(format!(
+                        "the entry at {} and its index word disagree about a deadline",
+                        offset.0
+                    ));
+                } else if self
+                    .index
+                    .find(&self.map, hash, self.key_at(offset))
+                    .map(|found| found.offset)
+                    != Some(offset)
+                {
                     error = Some(format!("the entry at {} is hidden by another of its key", offset.0));
                 }
             });
@@ -158,9 +186,16 @@ impl Owner {
         if keys != self.keys {
             return Err(format!("{keys} keys in the index, {} by count", self.keys));
         }
-        let chains: u64 = self.heap.used_bytes().checked_sub(bytes).ok_or_else(|| format!("entries take {bytes} bytes, by count {}", self.heap.used_bytes()))?;
+        let chains: u64 = self
+            .heap
+            .used_bytes()
+            .checked_sub(bytes)
+            .ok_or_else(|| format!("entries take {bytes} bytes, by count {}", self.heap.used_bytes()))?;
         if chains != self.chained_buckets() * BUCKET_BYTES {
-            return Err(format!("{chains} bytes belong to no entry; {} overflow buckets are linked", self.chained_buckets()));
+            return Err(format!(
+                "{chains} bytes belong to no entry; {} overflow buckets are linked",
+                self.chained_buckets()
+            ));
         }
         self.heap.verify()?;
         Ok(keys)

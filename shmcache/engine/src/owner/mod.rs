@@ -10,6 +10,8 @@
 //! APPLIED_POSITION. A group of records (a transaction) is published by one store, so it is redone whole or never was.
 
 mod apply;
+#[cfg(test)]
+mod crash_tests;
 mod create;
 mod evict;
 mod group;
@@ -17,12 +19,10 @@ mod housekeeping;
 mod recover;
 mod stats;
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
 pub mod testing;
 
-pub use create::{Options, OwnError, MIN_CAPACITY_BYTES};
 pub use apply::ApplyError;
+pub use create::{Options, OwnError, MIN_CAPACITY_BYTES};
 pub use evict::Policy;
 pub use recover::{check_header, Recovery};
 pub use stats::Stats;
@@ -93,7 +93,9 @@ impl Owner {
 
     #[inline]
     pub fn owns_slot(&self, slot: u16) -> bool {
-        self.slots.as_ref().is_none_or(|bits| bits[slot as usize / 8] >> (slot % 8) & 1 == 1)
+        self.slots
+            .as_ref()
+            .is_none_or(|bits| bits[slot as usize / 8] >> (slot % 8) & 1 == 1)
     }
 
     pub fn keys(&self) -> u64 {
@@ -130,13 +132,21 @@ impl Owner {
         if let Some(group) = &self.group {
             if let Some(pending) = group.get(key) {
                 let offset = pending?;
-                let entry = Entry { offset, meta: Meta(self.map.load(offset.0 + WORD)), place: None };
+                let entry = Entry {
+                    offset,
+                    meta: Meta(self.map.load(offset.0 + WORD)),
+                    place: None,
+                };
                 return (!self.is_expired(&entry)).then_some(entry);
             }
         }
         let hash = self.index.hash(key);
         let found = self.index.find(&self.map, hash, key)?;
-        let entry = Entry { offset: found.offset, meta: found.meta, place: Some(found.place) };
+        let entry = Entry {
+            offset: found.offset,
+            meta: found.meta,
+            place: Some(found.place),
+        };
         if found.meta.has_deadline() && self.is_expired(&entry) {
             self.erase(&found, Effect::Expired);
             return None;
@@ -166,7 +176,8 @@ impl Owner {
 
     #[inline]
     pub fn value(&self, entry: &Entry) -> &[u8] {
-        self.map.slice(entry.offset.0 + entry.meta.value_at(), entry.meta.value_bytes())
+        self.map
+            .slice(entry.offset.0 + entry.meta.value_at(), entry.meta.value_bytes())
     }
 
     #[inline]
@@ -203,7 +214,11 @@ impl Owner {
     /// Entries of one bucket, expired ones left out.
     pub fn bucket_entries(&self, bucket: u64, mut visit: impl FnMut(Entry)) {
         self.index.for_each(&self.map, bucket, |place, word| {
-            let entry = Entry { offset: word.offset(), meta: Meta(self.map.load(word.offset().0 + WORD)), place: Some(place) };
+            let entry = Entry {
+                offset: word.offset(),
+                meta: Meta(self.map.load(word.offset().0 + WORD)),
+                place: Some(place),
+            };
             if !self.is_expired(&entry) {
                 visit(entry);
             }
@@ -298,20 +313,44 @@ impl Owner {
 
     #[inline]
     fn stage_set(&mut self, key: &[u8], value: &[u8], offset: Offset, stamp: u64, deadline: u64, more: bool) {
-        let record = Record { seq: 0, stamp, epoch: self.epoch, node: 0, effect: Effect::Set, more, deadline, key, value };
+        let record = Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect: Effect::Set,
+            more,
+            deadline,
+            key,
+            value,
+        };
         if value.len() <= self.log.max_value_bytes() {
             self.log.stage(record);
         } else {
             let mut reference = [0; 16];
             reference[..8].copy_from_slice(&offset.0.to_le_bytes());
             reference[8..].copy_from_slice(&(value.len() as u64).to_le_bytes());
-            self.log.stage(Record { effect: Effect::SetRef, value: &reference, ..record });
+            self.log.stage(Record {
+                effect: Effect::SetRef,
+                value: &reference,
+                ..record
+            });
         }
     }
 
     #[inline]
     fn stage_delete(&mut self, key: &[u8], effect: Effect, stamp: u64, more: bool) {
-        self.log.stage(Record { seq: 0, stamp, epoch: self.epoch, node: 0, effect, more, deadline: 0, key, value: &[] });
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect,
+            more,
+            deadline: 0,
+            key,
+            value: &[],
+        });
     }
 
     /// Step 3 for a new value.
@@ -335,7 +374,8 @@ impl Owner {
                 self.grow_index();
             }
         }
-        self.evictor.wrote(&self.hints, &mut self.map, self.keys, self.index.state.buckets());
+        self.evictor
+            .wrote(&self.hints, &mut self.map, self.keys, self.index.state.buckets());
     }
 
     /// Split as many buckets as the new key asks for. Without memory the chains get longer until there is some.
@@ -388,7 +428,17 @@ impl Owner {
 
     fn erase_stamped(&mut self, found: &Found, effect: Effect, stamp: u64) {
         let key = self.map.slice(found.offset.0 + found.meta.key_at(), found.meta.key_bytes());
-        self.log.stage(Record { seq: 0, stamp, epoch: self.epoch, node: 0, effect, more: false, deadline: 0, key, value: &[] });
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect,
+            more: false,
+            deadline: 0,
+            key,
+            value: &[],
+        });
         self.log.commit();
         pass(FailPoint::LogPublished);
         match effect {
@@ -420,7 +470,17 @@ impl Owner {
             return self.put(key, kind, &value, deadline).map(|_| ());
         }
         let stamp = self.next_stamp();
-        self.log.stage(Record { seq: 0, stamp, epoch: self.epoch, node: 0, effect: Effect::Deadline, more: false, deadline, key, value: &[] });
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect: Effect::Deadline,
+            more: false,
+            deadline,
+            key,
+            value: &[],
+        });
         self.log.commit();
         pass(FailPoint::LogPublished);
         let place = entry.place.expect("no group is open");

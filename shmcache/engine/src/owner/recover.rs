@@ -31,15 +31,29 @@ pub struct Recovery {
 /// Check a data region's header; returns its size.
 pub fn check_header(load: impl Fn(u64) -> u64, object_bytes: u64) -> Result<(), OwnError> {
     if load(header::MAGIC) != MAGIC_DATA {
-        return Err(OwnError::Layout("not a shmcache data region (or its creation was interrupted)".into()));
+        return Err(OwnError::Layout(
+            "not a shmcache data region (or its creation was interrupted)".into(),
+        ));
     }
     let version = load(header::LAYOUT_VERSION);
     if version != LAYOUT_VERSION {
-        return Err(OwnError::Layout(format!("the region has layout version {version}, this program has {LAYOUT_VERSION}")));
+        return Err(OwnError::Layout(format!(
+            "the region has layout version {version}, this program has {LAYOUT_VERSION}"
+        )));
     }
-    let (table, index, heap, committed, bytes) =
-        (load(header::PAGE_TABLE_BASE), load(header::INDEX_BASE), load(header::HEAP_BASE), load(header::HEAP_COMMITTED), load(header::REGION_BYTES));
-    let in_order = header::BYTES <= table && table < index && index < heap && heap <= committed && committed <= bytes && bytes <= object_bytes;
+    let (table, index, heap, committed, bytes) = (
+        load(header::PAGE_TABLE_BASE),
+        load(header::INDEX_BASE),
+        load(header::HEAP_BASE),
+        load(header::HEAP_COMMITTED),
+        load(header::REGION_BYTES),
+    );
+    let in_order = header::BYTES <= table
+        && table < index
+        && index < heap
+        && heap <= committed
+        && committed <= bytes
+        && bytes <= object_bytes;
     let state = IndexState(load(header::INDEX_STATE));
     let plausible = state.level() < 40 && state.split() < 1 << state.level() && index + state.buckets() * BUCKET_BYTES <= heap;
     if !in_order || !plausible {
@@ -62,7 +76,10 @@ impl Owner {
             TailError::Io(error) => OwnError::Io(error),
             other => OwnError::Layout(format!("the log: {other:?}")),
         })?;
-        let mut recovery = Recovery { clean: map.load(header::CLEAN) == 1, ..Recovery::default() };
+        let mut recovery = Recovery {
+            clean: map.load(header::CLEAN) == 1,
+            ..Recovery::default()
+        };
 
         let mut index = Index::new(&map, buckets_in(&map));
         index
@@ -108,10 +125,13 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
     let mut position = map.load(header::APPLIED_POSITION);
     let head = log.load(crate::layout::log::HEAD);
     if position > head || position < log.load(crate::layout::log::TAIL) {
-        return Err(OwnError::Damaged(format!("the data is applied to log position {position}, the log has up to {head}")));
+        return Err(OwnError::Damaged(format!(
+            "the data is applied to log position {position}, the log has up to {head}"
+        )));
     }
     while position < head {
-        position = read_groups(log, position, usize::MAX, &mut redo).map_err(|error| OwnError::Damaged(format!("the log: {error:?}")))?;
+        position = read_groups(log, position, usize::MAX, &mut redo)
+            .map_err(|error| OwnError::Damaged(format!("the log: {error:?}")))?;
     }
     Ok(redo)
 }
@@ -165,7 +185,9 @@ fn rebuild(map: &mut OwnerMap, index: &Index, redo: &[u8], recovery: &mut Recove
 }
 
 fn is_linked(map: &OwnerMap, index: &Index, key: &[u8], offset: Offset) -> bool {
-    index.find(map, index.hash(key), key).is_some_and(|found| found.offset == offset)
+    index
+        .find(map, index.hash(key), key)
+        .is_some_and(|found| found.offset == offset)
 }
 
 /// Where a SetRef record's entry lies.

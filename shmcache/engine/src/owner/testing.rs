@@ -15,11 +15,22 @@ pub struct Regions {
 
 impl Regions {
     pub fn new() -> Regions {
-        Regions { data: memory(), hints: memory(), log: memory() }
+        Regions {
+            data: memory(),
+            hints: memory(),
+            log: memory(),
+        }
     }
 
     pub fn create(&self, memory_bytes: u64, log_bytes: u64, policy: Policy) -> Owner {
-        let options = Options { memory_bytes, capacity_bytes: memory_bytes.max(16 << 20), log_bytes, shard: 0, shards: 1, policy };
+        let options = Options {
+            memory_bytes,
+            capacity_bytes: memory_bytes.max(16 << 20),
+            log_bytes,
+            shard: 0,
+            shards: 1,
+            policy,
+        };
         Owner::create(self.data.as_fd(), self.hints.as_fd(), self.log.as_fd(), &options).expect("memory for a test")
     }
 
