@@ -1,7 +1,7 @@
 """Every option of a server, declared once: group, name, type, unit, default, meaning.
 
 An option's value comes from the command line, else the environment (`SHMCACHE_<NAME>`), else the TOML file
-(its group is the table), else the default here. `docs/configuration.md` and the command line are made from this module.
+(its group is the table), else the default here. The reference page and the command line are made from it.
 """
 
 import os
@@ -34,7 +34,9 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_size(value: object) -> object:
-    """Bytes of "4GB", "512 MiB", "65536" (powers of 1024, as in Redis). What is not text is left to the type check."""
+    """Bytes of "4GB", "512 MiB", "65536" (powers of 1024, as in Redis). What is not text is left to the type
+    check.
+    """
     if not isinstance(value, str):
         return value
     match = _SIZE.fullmatch(value.strip())
@@ -69,21 +71,23 @@ class _Group(BaseModel):
 class InstanceConfig(_Group):
     """What the instance is and how it starts and stops."""
 
-    name: str = Field("default", description="Name of the instance; local clients find it by this.")
+    name: str = Field(default="default", description="Name of the instance; local clients find it by this.")
     workers: int = Field(
-        0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core."
+        default=0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core."
     )
-    pin: bool = Field(True, description="Bind each worker to a core of its own, when there are enough cores.")
-    cold: bool = Field(False, description="Start empty: remove what an earlier run left in /dev/shm.")
+    pin: bool = Field(
+        default=True, description="Bind each worker to a core of its own, when there are enough cores."
+    )
+    cold: bool = Field(default=False, description="Start empty: remove what an earlier run left in /dev/shm.")
     ephemeral: bool = Field(
-        False, description="Remove all data from /dev/shm at a stop; else it stays for a warm start."
+        default=False, description="Remove all data from /dev/shm at a stop; else it stays for a warm start."
     )
     group: str = Field(
-        "", description="Unix group whose members may use the instance; empty is the own user only."
+        default="", description="Unix group whose members may use the instance; empty is the own user only."
     )
     runtime_dir: str = Field(
-        "",
-        description="Folder of the unix sockets; empty is `$XDG_RUNTIME_DIR/shmcache` or `/tmp/shmcache-<uid>`.",
+        default="",
+        description="Folder of the unix sockets; empty: `$XDG_RUNTIME_DIR/shmcache`, else `/tmp/shmcache-<uid>`.",
     )
 
     @field_validator("name")
@@ -99,21 +103,30 @@ class MemoryConfig(_Group):
     """How much is kept, and what goes when it is full."""
 
     memory: Size = Field(
-        1 << 30, ge=1, description="Memory for data, over all shards.", json_schema_extra={"unit": "bytes"}
+        default=1 << 30,
+        ge=1,
+        description="Memory for data, over all shards.",
+        json_schema_extra={"unit": "bytes"},
     )
-    policy: Literal[POLICIES] = Field("allkeys-lru", description="What is evicted when the memory is full.")  # type: ignore[valid-type]
-    samples: int = Field(10, ge=1, le=64, description="Entries compared for each eviction.")
+    policy: Literal[POLICIES] = Field(
+        default="allkeys-lru", description="What is evicted when the memory is full."
+    )  # type: ignore[valid-type]
+    samples: int = Field(default=10, ge=1, le=64, description="Entries compared for each eviction.")
     lfu_log_factor: int = Field(
-        10, ge=0, le=1000, description="How slowly the frequency counter of lfu grows."
+        default=10, ge=0, le=1000, description="How slowly the frequency counter of lfu grows."
     )
     lfu_decay: int = Field(
-        60_000,
+        default=60_000,
         ge=0,
         description="Time after which an unused frequency counter loses one.",
         json_schema_extra={"unit": "ms"},
     )
     log_size: Size = Field(
-        16 << 20, ge=1 << 16, description="Write log ring of each shard.", json_schema_extra={"unit": "bytes"}
+        default=16 << 20,
+        ge=1 << 16,
+        le=1 << 30,
+        description="Write log ring of each shard.",
+        json_schema_extra={"unit": "bytes"},
     )
 
 
@@ -121,7 +134,7 @@ class NetworkConfig(_Group):
     """Where clients that are not on the host connect."""
 
     listen: TextList = Field(
-        (), description="Endpoints of the router, `tcp://HOST:PORT`; port 0 takes a free one."
+        default=(), description="Endpoints of the router, `tcp://HOST:PORT`; port 0 takes a free one."
     )
 
     @field_validator("listen")
@@ -143,25 +156,25 @@ class LimitsConfig(_Group):
     """What one client can make the server hold."""
 
     message_size: Size = Field(
-        528 << 20,
+        default=528 << 20,
         ge=1 << 10,
         description="Largest request; a client that sends a larger one is disconnected.",
         json_schema_extra={"unit": "bytes"},
     )
     outstanding_per_client: int = Field(
-        1_000,
+        default=1_000,
         ge=1,
         description="Requests of one client that the router holds unanswered.",
         json_schema_extra={"unit": "requests"},
     )
     outstanding_per_shard: int = Field(
-        10_000,
+        default=10_000,
         ge=1,
         description="Requests for one shard that the router holds unanswered.",
         json_schema_extra={"unit": "requests"},
     )
     unavailable_wait: int = Field(
-        1_000,
+        default=1_000,
         ge=0,
         description="How long the router holds a request for a shard that is down.",
         json_schema_extra={"unit": "ms"},
@@ -172,10 +185,10 @@ class LogConfig(_Group):
     """What the server says about itself, on stderr."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least important level shown."
+        default="info", description="Least important level shown."
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="`auto` is console on a terminal, else json."
+        default="auto", description="`auto` is console on a terminal, else json."
     )
 
 
@@ -222,12 +235,14 @@ class Option:
 
 
 def _option(group: str, name: str, field: FieldInfo) -> Option:
-    kind, choices = field.annotation, ()
+    kind: Any = field.annotation
+    choices: tuple[str, ...] = ()
     if get_origin(kind) is Literal:
         kind, choices = str, get_args(kind)
     elif get_origin(kind) is tuple:
         kind = tuple
-    assert kind in (bool, int, str, tuple) and field.description, name
+    assert kind in (bool, int, str, tuple), name
+    assert field.description, name
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Option(group, name, kind, choices, field.default, str(extra.get("unit", "")), field.description)
 
@@ -265,9 +280,11 @@ def load(
     config_file: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Config:
-    """The configuration in force. `arguments` are those of the command line by option name; None is "not given".
+    """The configuration in force. `arguments` are those of the command line by option name; None is "not
+    given".
 
-    Raises ConfigError that names the option and where its value came from. Unknown variables in the environment
+    Raises ConfigError that names the option and where its value came from. Unknown variables in the
+    environment
     are left alone: Kubernetes puts its own SHMCACHE_... there for a service of that name.
     """
     values: dict[str, tuple[Any, str]] = {}
@@ -301,15 +318,15 @@ def reference() -> str:
         "",
         "<!-- Generated from shmcache/config.py by `python -m shmcache.config`; do not edit. -->",
         "",
-        "An option is taken from the command line, else from the environment, else from the TOML file given by",
-        "`--config` (its group is the table), else the default. Sizes accept KB, MB, GB, TB (powers of 1024).",
+        "An option comes from the command line, else the environment, else the TOML file given by",
+        "`--config` (its group is the table), else the default. Sizes take KB, MB, GB, TB (powers of 1024).",
         "Options that do not exist, in the file or on the command line, are errors.",
     ]
     for group, model in Config.model_fields.items():
         lines += ["", f"## [{group}]", "", str(model.annotation.__doc__), ""]
         lines += ["| option | variable | type | default | meaning |", "| --- | --- | --- | --- | --- |"]
         for option in (option for option in OPTIONS if option.group == group):
-            kind = " \\| ".join(option.choices) or {tuple: "list"}.get(option.kind, option.kind.__name__)
+            kind = " \\| ".join(option.choices) or ("list" if option.kind is tuple else option.kind.__name__)
             unit = f", {option.unit}" if option.unit else ""
             default = f"`{option.default_text}`" if option.default_text else "(empty)"
             lines.append(f"| `{option.flag}` | `{option.env}` | {kind}{unit} | {default} | {option.doc} |")

@@ -25,3 +25,46 @@ CLIENT_OUTSTANDING_MAX: Final = 4096
 
 assert CLIENT_RETRY_DELAY_MS <= CLIENT_RETRY_DELAY_MAX_MS <= CLIENT_POLL_MS * 2
 assert REQUEST_BYTES_SOFT_MAX < MESSAGE_BYTES_MAX
+
+# --- server: sockets --------------------------------------------------------------------------------
+HIGH_WATER_MESSAGES: Final = 20_000
+"""Messages that ZeroMQ queues per peer and direction; above it a worker's replies to that peer are dropped."""
+HANDSHAKE_MS_MAX: Final = 5_000
+"""A connection that has not spoken ZeroMQ by then is closed."""
+HEARTBEAT_MS: Final = 10_000
+HEARTBEAT_TIMEOUT_MS: Final = 30_000
+LISTEN_BACKLOG_CONNECTIONS: Final = 4_096
+SOCKETS_MAX: Final = 4_096
+"""ZeroMQ sockets (not connections) of the router."""
+SOCKET_PATH_BYTES_MAX: Final = 107
+"""Of a unix socket: sun_path of sockaddr_un, without its closing zero."""
+
+# --- server: loops ----------------------------------------------------------------------------------
+TICK_MS_MAX: Final = 100
+"""Longest pause between two ticks of an owner that has nothing to do."""
+TICK_MS_BUSY: Final = 20
+"""Pause between two ticks of an owner that is kept busy."""
+DRAIN_MESSAGES_MAX: Final = 64
+"""Messages taken from a socket before the loop looks at anything else."""
+ROUTER_POLL_MS: Final = 50
+"""How often an idle router looks at the directory and at what waits."""
+ROUTER_BACKLOG_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Payload that the router holds for one shard whose worker is down."""
+ROUTER_DRAIN_POLLS_MAX: Final = 10
+"""Polls that a stopping router waits for replies."""
+PREDECESSOR_WAIT_S: Final = 5.0
+"""How long a new worker waits for a dying one to give up its region."""
+ROUTER_STOP_S_MAX: Final = 3.0
+WORKER_STOP_S_MAX: Final = 30.0
+"""Afterwards the process is killed."""
+RESTART_WINDOW_S: Final = 10.0
+"""Deaths of a child within this time count as one series."""
+RESTART_DELAY_S: Final = 0.1
+RESTART_DELAY_S_MAX: Final = 5.0
+RESTART_FAILED_DEATHS: Final = 5
+"""Deaths within the window after which a shard is reported as failed."""
+PAGE_BYTES: Final = 4_096
+"""Write logs are whole pages."""
+
+assert TICK_MS_BUSY < TICK_MS_MAX
+assert HEARTBEAT_MS < HEARTBEAT_TIMEOUT_MS

@@ -37,7 +37,8 @@ any release can retire what another one left behind.
     480    32    zero
 
 The supervisor writes the body that is not in force, then the version word: a reader finds a whole body at any
-time, also when the supervisor dies half way. Only a reader that is overtaken by two changes sees a mixture; the
+time, also when the supervisor dies half way. Only a reader that is overtaken by two changes sees a mixture;
+the
 checksum tells it, and it reads again.
 """
 
@@ -80,7 +81,8 @@ _U64: Final = struct.Struct("@Q")
 _READ_ATTEMPTS_MAX: Final = 100
 _READ_PAUSE_S: Final = 0.001
 
-assert sys.byteorder == "little" and _U64.size == 8
+assert sys.byteorder == "little"
+assert _U64.size == 8
 assert (_HEADER.size, _BODY.size, _SHARD.size) == (64, 33888, 512)
 
 
@@ -250,7 +252,9 @@ class Directory:
 
     @classmethod
     def open(cls, instance: str) -> Self:
-        """Map the directory of an instance by name. Raises InstanceNotFound, LayoutMismatch, ConfigError (bad name)."""
+        """Map the directory of an instance by name. Raises InstanceNotFound, LayoutMismatch, ConfigError
+        (bad name).
+        """
         try:
             memory = posix_ipc.SharedMemory(directory_name(instance), read_only=True)
         except posix_ipc.ExistentialError:
@@ -343,9 +347,11 @@ class DirectoryWriter:
 
     @classmethod
     def create(cls, snapshot: DirectorySnapshot, *, mode: int = 0o600, gid: int = -1) -> Self:
-        """Take the instance's name: lock it, retire and remove what a dead supervisor left, publish `snapshot`.
+        """Take the instance's name: lock it, retire and remove what a dead supervisor left, publish
+        `snapshot`.
 
-        Raises InstanceExists if a living supervisor has the name, OSError if /dev/shm has no space or no permission.
+        Raises InstanceExists if a living supervisor has the name, OSError if /dev/shm has no space
+        or no permission.
         """
         name = directory_name(snapshot.instance)
         while True:
@@ -353,7 +359,8 @@ class DirectoryWriter:
             fd = memory.fd
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Between open and lock a stopping supervisor may have unlinked it: then the name is free or new.
+                # Between open and lock a stopping supervisor may have unlinked it: then the
+                # name is free or new.
                 if _is_current(name, fd):
                     if os.fstat(fd).st_size == 0:
                         os.fchown(fd, -1, gid)

@@ -29,7 +29,9 @@ def region_name(instance: str, shard: int, kind: RegionKind) -> str:
 
 
 def instance_of(object_name: str) -> str | None:
-    """Instance that an object of /dev/shm (with or without the leading slash) belongs to; None if it is not one of ours."""
+    """Instance that an object of /dev/shm (with or without the leading slash) belongs to; None if it is not
+    one of ours.
+    """
     parts = object_name.removeprefix("/").split(".")
     if len(parts) < 3 or parts[0] != "shmcache" or not _INSTANCE.fullmatch(parts[1]):
         return None

@@ -11,7 +11,9 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class StopFlag:
-    """Set by SIGTERM. SIGINT is ignored: Ctrl-C reaches the whole terminal group, but the supervisor orders the stop."""
+    """Set by SIGTERM. SIGINT is ignored: Ctrl-C reaches the whole terminal group, but the supervisor orders
+    the stop.
+    """
 
     def __init__(self) -> None:
         self.set = False

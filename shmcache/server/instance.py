@@ -67,7 +67,8 @@ def _run(config: Config) -> int:
         def announce(keys: int) -> None:
             endpoints = [e for e in directory.current.router_endpoints if e.startswith("tcp:")]
             print(
-                f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), {format_size(config.memory.memory)}, "
+                f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), "
+                f"{format_size(config.memory.memory)}, "
                 f"{'warm with ' + str(keys) + ' keys' if warm else 'empty'}, "
                 f"{', '.join(endpoints) or 'this host only'}, pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",

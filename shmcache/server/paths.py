@@ -5,11 +5,9 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from ..errors import ConfigError
-
-SOCKET_PATH_BYTES_MAX: Final = 107
+from ..limits import SOCKET_PATH_BYTES_MAX
 
 
 def runtime_dir(configured: str = "", environ: Mapping[str, str] = os.environ) -> Path:
@@ -32,7 +30,9 @@ def group_id(group: str) -> int:
 
 
 def prepare_runtime_dir(folder: Path, gid: int) -> None:
-    """Make the folder, for the user (and the group) only. Raises ConfigError if somebody else could plant sockets there."""
+    """Make the folder, for the user (and the group) only. Raises ConfigError if somebody else could plant
+    sockets there.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
@@ -46,7 +46,9 @@ def prepare_runtime_dir(folder: Path, gid: int) -> None:
 
 
 def ipc_endpoint(folder: Path, instance: str, part: str) -> str:
-    """`ipc://` endpoint of a worker (`w0`) or the router. Raises ConfigError when the path is too long for a socket."""
+    """`ipc://` endpoint of a worker (`w0`) or the router. Raises ConfigError when the path is too long for a
+    socket.
+    """
     path = folder / f"{instance}.{part}.sock"
     if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the configuration means on this host: numbers, names and settings of the children. No processes here."""
+"""What the configuration means on this host: numbers, names, settings of the children. No processes here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError
+from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX
 from .paths import ipc_endpoint
 
@@ -26,13 +27,16 @@ class Plan:
 
 
 def make_plan(config: Config, cores: set[int], folder: Path, gid: int, epoch: int) -> Plan:
-    """The plan for a host with these usable cores. Raises ConfigError when the options contradict each other."""
+    """The plan for a host with these usable cores. Raises ConfigError when the options contradict each
+    other.
+    """
     workers = min(config.instance.workers or len(cores), SHARDS_MAX)
     shard_memory = config.memory.memory // workers
     if shard_memory < _engine.MIN_MEMORY_BYTES:
         raise ConfigError(
-            f"memory: {format_size(config.memory.memory)} over {workers} workers is {format_size(shard_memory)} each; "
-            f"a shard needs at least {format_size(_engine.MIN_MEMORY_BYTES)}: give more memory or fewer workers"
+            f"memory: {format_size(config.memory.memory)} over {workers} workers is "
+            f"{format_size(shard_memory)} each; a shard needs at least "
+            f"{format_size(_engine.MIN_MEMORY_BYTES)}: give more memory or fewer workers"
         )
     pinned = config.instance.pin and len(cores) >= workers
     return Plan(
@@ -61,7 +65,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
             "lfu_log_factor": config.memory.lfu_log_factor,
             "lfu_decay_ms": config.memory.lfu_decay,
         },
-        "log_bytes": config.memory.log_size,
+        "log_bytes": -(-config.memory.log_size // PAGE_BYTES) * PAGE_BYTES,
         "message_bytes": config.limits.message_size,
         "endpoint": ipc_endpoint(plan.folder, plan.instance, f"w{shard}"),
         "epoch": plan.epoch,

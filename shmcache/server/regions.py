@@ -35,9 +35,9 @@ class ShmObject:
 
 
 @contextlib.contextmanager
-def opened(name: str, flags: int = 0, mode: int = 0o600) -> Iterator[int]:
+def opened(name: str, *, writable: bool = False) -> Iterator[int]:
     """Descriptor of an object, closed at the end. Raises posix_ipc.ExistentialError."""
-    memory = posix_ipc.SharedMemory(name, flags, mode=mode)
+    memory = posix_ipc.SharedMemory(name, read_only=not writable)
     try:
         yield memory.fd
     finally:
@@ -78,14 +78,16 @@ def supervisor_alive(instance: str) -> bool:
 
 
 def remove_regions(instance: str) -> int:
-    """Retire and unlink the regions (not the directory) of an instance; returns the bytes of memory given back."""
+    """Retire and unlink the regions (not the directory) of an instance; returns the bytes of memory given
+    back.
+    """
     freed = 0
     for item in list_objects(instance):
         if item.name == directory_name(instance):
             continue
         with contextlib.suppress(posix_ipc.ExistentialError):
             if item.name.endswith(".data"):
-                with opened(item.name) as fd, contextlib.suppress(_engine.EngineError):
+                with opened(item.name, writable=True) as fd, contextlib.suppress(_engine.EngineError):
                     _engine.retire_region(fd)
             posix_ipc.unlink_shared_memory(item.name)
             freed += item.allocated_bytes
@@ -93,12 +95,14 @@ def remove_regions(instance: str) -> int:
 
 
 def purge(instance: str) -> int:
-    """Remove everything of a stopped instance; returns the bytes given back. Raises InstanceExists if it runs."""
+    """Remove everything of a stopped instance; returns the bytes given back. Raises InstanceExists if it
+    runs.
+    """
     if supervisor_alive(instance):
         raise InstanceExists(f"instance {instance!r} is running: stop it first")
     freed = remove_regions(instance)
     with contextlib.suppress(posix_ipc.ExistentialError):
-        with opened(directory_name(instance)) as fd:
+        with opened(directory_name(instance), writable=True) as fd:
             freed += os.fstat(fd).st_blocks * 512
             _retire(fd)
         posix_ipc.unlink_shared_memory(directory_name(instance))
@@ -116,7 +120,9 @@ class Leftover:
 
 
 def leftovers(instance: str) -> list[Leftover]:
-    """The shards of which something is left. Raises LayoutMismatch naming the first region that is of another release."""
+    """The shards of which something is left. Raises LayoutMismatch naming the first region that is of
+    another release.
+    """
     kinds: dict[int, set[RegionKind]] = {}
     for item in list_objects(instance):
         _, _, *rest = item.name.split(".")
@@ -149,7 +155,8 @@ def adoptable(found: list[Leftover], workers: int) -> frozenset[int]:
         if item.info["shards"] != workers:
             raise ConfigError(
                 f"workers: an earlier run left {item.info['shards']} shard(s) in /dev/shm, now there are "
-                f"{workers} workers: start with --workers {item.info['shards']}, or with --cold to begin empty"
+                f"{workers} workers: start with --workers {item.info['shards']}, "
+                "or with --cold to begin empty"
             )
         if item.kinds != frozenset(REGION_KINDS):
             missing = ", ".join(sorted(set(REGION_KINDS) - item.kinds))
@@ -164,7 +171,8 @@ def check_space(needed_bytes: int, total_bytes: int, free_bytes: int) -> str | N
     if needed_bytes > total_bytes:
         raise NoSpace(
             f"memory: {format_size(needed_bytes)} (with logs) do not fit into /dev/shm, which is "
-            f"{format_size(total_bytes)} in all: lower --memory, or enlarge it (mount -o remount,size=... /dev/shm; "
+            f"{format_size(total_bytes)} in all: lower --memory, or enlarge it "
+            "(mount -o remount,size=... /dev/shm; "
             "docker run --shm-size=...)"
         )
     if needed_bytes > free_bytes:

@@ -1,12 +1,15 @@
-"""The router process: requests from anywhere to the worker of their slot. `python -m shmcache.server.router SETTINGS`."""
+"""The router process: requests from anywhere to the worker of their slot. `python -m shmcache.server.router
+SETTINGS`.
+"""
 
 import os
 import resource
 import sys
-from typing import Any, Final
+from typing import Any
 
 import zmq
 
+from ..limits import DRAIN_MESSAGES_MAX, ROUTER_DRAIN_POLLS_MAX, ROUTER_POLL_MS, SOCKETS_MAX
 from ..protocol.directory import Directory
 from . import exit_codes
 from .child import StopFlag, report, start_child
@@ -14,11 +17,6 @@ from .logs import configure_logs, logger
 from .paths import remove_socket
 from .routing import Routing
 from .sockets import ConnectionCounter, keep_alive, limit_router
-
-POLL_MS: Final = 50
-STOP_WAIT_POLLS_MAX: Final = 10
-_DRAIN_MESSAGES_MAX: Final = 64
-SOCKETS_MAX: Final = 4_096
 
 
 def raise_descriptor_limit() -> int:
@@ -39,7 +37,8 @@ class Router:
         self._front = self._context.socket(zmq.ROUTER)
         limit_router(self._front, settings["message_bytes"])
         keep_alive(self._front)
-        # A host that restarts its client within the same port must not be locked out by the dead connection's identity.
+        # A host that restarts its client within the same port must not be locked out by the dead
+        # connection's identity.
         self._front.router_handover = 1
         self._connections = ConnectionCounter(self._front)
         self._poller = zmq.Poller()
@@ -59,27 +58,32 @@ class Router:
                 self._front.bind(endpoint)
             except zmq.ZMQError as error:
                 raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-            endpoints.append(self._front.last_endpoint.rstrip(b"\0").decode())
+            endpoints.append(self._last_endpoint())
             if endpoint.startswith("ipc://") and self._settings["gid"] >= 0:
                 os.chown(endpoint.removeprefix("ipc://"), -1, self._settings["gid"])
                 os.chmod(endpoint.removeprefix("ipc://"), 0o660)
         self._poller.register(self._front, zmq.POLLIN)
         return endpoints
 
+    def _last_endpoint(self) -> str:
+        endpoint = self._front.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return endpoint.rstrip(b"\0").decode()
+
     def run(self, stop: StopFlag) -> None:
         """Route until `stop` is set; then take nothing new and bring back the replies that come soon."""
-        polls_left = STOP_WAIT_POLLS_MAX
+        polls_left = ROUTER_DRAIN_POLLS_MAX
         while polls_left:
             if stop.set:
-                if polls_left == STOP_WAIT_POLLS_MAX:
+                if polls_left == ROUTER_DRAIN_POLLS_MAX:
                     self._poller.unregister(self._front)
                 polls_left = polls_left - 1 if self._routing.outstanding else 0
             if self._directory.version != self._version:
                 self._follow_directory()
-            for socket, _ in self._poller.poll(POLL_MS):
+            for socket, _ in self._poller.poll(ROUTER_POLL_MS):
                 take = self._routing.request if socket is self._front else self._routing.reply
                 try:
-                    for _ in range(_DRAIN_MESSAGES_MAX):
+                    for _ in range(DRAIN_MESSAGES_MAX):
                         take(socket.recv_multipart(zmq.NOBLOCK))
                 except zmq.Again:
                     pass

@@ -5,16 +5,15 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from ..errors import ProtocolError
+from ..limits import ROUTER_BACKLOG_BYTES_MAX
 from ..protocol import codec, frames
 from ..protocol.directory import SLOTS, DirectorySnapshot
 from .sockets import ConnectionCounter
 from .stats import router_stats
 from .topology import topology
-
-BACKLOG_BYTES_MAX: Final = 64 << 20
 
 Message = list[bytes]
 Key = tuple[bytes, int]
@@ -62,14 +61,17 @@ class Routing:
         return self._per_client.total()
 
     def update(self, snapshot: DirectorySnapshot) -> Iterator[tuple[int, str | None]]:
-        """Take note of a changed directory; yields (shard, endpoint or None) of every worker that came or went."""
+        """Take note of a changed directory; yields (shard, endpoint or None) of every worker that came or
+        went.
+        """
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
         for lane, record in zip(self._lanes, snapshot.shards, strict=True):
             up = record.state == "serving"
             if (up, record.generation) == (lane.up, lane.generation):
                 continue
-            # Whether a request that had been forwarded was executed, nobody knows: its client decides what that means.
+            # Whether a request that had been forwarded was executed, nobody knows: its client
+            # decides what that means.
             for key in lane.pending:
                 self._settle(key)
             lane.pending.clear()
@@ -140,7 +142,7 @@ class Routing:
             else:
                 lane.pending.discard(key)
                 self._unavailable(shard, message, header)
-        elif lane.backlog_bytes + len(message[-1]) > BACKLOG_BYTES_MAX:
+        elif lane.backlog_bytes + len(message[-1]) > ROUTER_BACKLOG_BYTES_MAX:
             self._unavailable(shard, message, header)
         else:
             lane.backlog.append((self._clock() + self._wait_s, message, header))

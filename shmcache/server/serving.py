@@ -1,6 +1,7 @@
 """The worker's loop: requests from the socket through the engine and back.
 
-Between two requests stands as little Python as possible: a blocking receive with a timeout instead of a poller,
+Between two requests stands as little Python as possible: a blocking receive with a timeout instead of a
+poller,
 plain bytes, one native call for the batch.
 """
 
@@ -13,6 +14,7 @@ import zmq
 
 from .. import _engine
 from ..errors import ProtocolError
+from ..limits import DRAIN_MESSAGES_MAX, TICK_MS_BUSY, TICK_MS_MAX
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from .child import StopFlag
@@ -20,10 +22,6 @@ from .paths import remove_socket
 from .sockets import ConnectionCounter, limit_router
 from .stats import worker_stats
 from .topology import topology
-
-TICK_MS_MAX: Final = 100
-_TICK_NS: Final = 20_000_000
-_DRAIN_MESSAGES_MAX: Final = 64
 
 _ENGINE_FLAGS: Final = tuple(
     (_engine.FLAG_TRANSACTION if flags & frames.TRANSACTION else 0)
@@ -79,7 +77,7 @@ class Service:
             flags = zmq.NOBLOCK if busy or more else 0
             count = 0
             try:
-                while count < _DRAIN_MESSAGES_MAX:
+                while count < DRAIN_MESSAGES_MAX:
                     answer(receive(flags))
                     count += 1
                     flags = zmq.NOBLOCK
@@ -89,8 +87,8 @@ class Service:
                 self.messages += count
                 self.drains += 1
                 self.drain_max = max(self.drain_max, count)
-            busy = count == _DRAIN_MESSAGES_MAX
-            if more or not count or now() - ticked > _TICK_NS:
+            busy = count == DRAIN_MESSAGES_MAX
+            if more or not count or now() - ticked > TICK_MS_BUSY * 1_000_000:
                 more = tick()
                 ticked = now()
                 self._connections.update()

@@ -6,21 +6,25 @@ from typing import Final
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-HIGH_WATER_MESSAGES: Final = 20_000
-HANDSHAKE_MS_MAX: Final = 5_000
-HEARTBEAT_MS: Final = 10_000
-HEARTBEAT_TIMEOUT_MS: Final = 30_000
-LISTEN_BACKLOG: Final = 4_096
+from ..limits import (
+    HANDSHAKE_MS_MAX,
+    HEARTBEAT_MS,
+    HEARTBEAT_TIMEOUT_MS,
+    HIGH_WATER_MESSAGES,
+    LISTEN_BACKLOG_CONNECTIONS,
+)
 
 
 def limit_router(socket: "zmq.Socket[bytes]", message_bytes: int) -> None:
-    """Bound what strangers can make this listening socket hold: message size, queues, half-open and dead connections."""
+    """Bound what strangers can make this listening socket hold: message size, queues, half-open and dead
+    connections.
+    """
     socket.maxmsgsize = message_bytes
     socket.rcvhwm = HIGH_WATER_MESSAGES
     socket.sndhwm = HIGH_WATER_MESSAGES
     socket.linger = 0
     socket.handshake_ivl = HANDSHAKE_MS_MAX
-    socket.backlog = LISTEN_BACKLOG
+    socket.backlog = LISTEN_BACKLOG_CONNECTIONS
 
 
 def keep_alive(socket: "zmq.Socket[bytes]") -> None:

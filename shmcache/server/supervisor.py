@@ -8,13 +8,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import ShmcacheError
+from ..limits import ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
 from .restarts import has_failed, recent, restart_delay_s
 
-ROUTER_STOP_S_MAX: Final = 3.0
-WORKER_STOP_S_MAX: Final = 30.0
 _LOOP_S_MAX: Final = 1.0
 
 
@@ -51,7 +50,9 @@ class Supervisor:
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
 
     def run(self) -> int:
-        """Supervise until a signal asks for the stop; returns the exit code. Raises StartFailed, with no child left."""
+        """Supervise until a signal asks for the stop; returns the exit code. Raises StartFailed, with no
+        child left.
+        """
         try:
             for child in self._children:
                 self._start(child)

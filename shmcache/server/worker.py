@@ -9,6 +9,7 @@ from typing import Any, Final
 import posix_ipc
 
 from .. import _engine
+from ..limits import PREDECESSOR_WAIT_S
 from ..protocol.directory import Directory
 from ..protocol.names import REGION_KINDS, region_name
 from . import exit_codes
@@ -17,7 +18,6 @@ from .logs import configure_logs, logger
 from .serving import Service
 from .topology import slot_bitmap
 
-PREDECESSOR_WAIT_S: Final = 5.0
 _LOCK_PAUSE_S: Final = 0.005
 
 

@@ -18,7 +18,8 @@ def test_command_line_beats_environment_beats_file_beats_default(tmp_path: Path)
         {"name": "c", "policy": None}, str(file), {"SHMCACHE_NAME": "e", "SHMCACHE_WORKERS": "5"}
     )
     assert (found.instance.name, found.instance.workers) == ("c", 5)
-    assert found.memory.memory == 2 << 30 and found.network.listen == ("tcp://h:1",)
+    assert found.memory.memory == 2 << 30
+    assert found.network.listen == ("tcp://h:1",)
     assert found.memory.samples == config.Config().memory.samples
 
 

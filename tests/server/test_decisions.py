@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shmcache import _engine, config
+from shmcache import _engine, config, limits
 from shmcache.errors import ConfigError, NoSpace
 from shmcache.protocol import codec, frames
 from shmcache.protocol.directory import DirectorySnapshot, even_slots, new_snapshot
@@ -20,8 +20,11 @@ from shmcache.server.topology import slot_bitmap, slot_ranges
 def test_first_restart_is_immediate_and_later_ones_back_off() -> None:
     """One death heals at once; a series waits longer and longer, up to a cap, and is reported."""
     delays = [restarts.restart_delay_s(deaths) for deaths in range(1, 12)]
-    assert delays[0] == 0 and delays == sorted(delays) and delays[-1] == restarts.DELAY_S_MAX
-    assert restarts.has_failed(5) and not restarts.has_failed(4)
+    assert delays[0] == 0
+    assert delays == sorted(delays)
+    assert delays[-1] == limits.RESTART_DELAY_S_MAX
+    assert restarts.has_failed(5)
+    assert not restarts.has_failed(4)
     assert restarts.recent([0.0, 5.0, 11.0], 12.0) == [5.0, 11.0]
 
 
@@ -30,7 +33,9 @@ def test_slot_ranges_and_bitmaps_agree_with_the_table() -> None:
     for shards in (1, 3, 16):
         table = even_slots(shards)
         ranges = slot_ranges(table)
-        assert len(ranges) == shards and ranges[0][0] == 0 and ranges[-1][1] == 16383
+        assert len(ranges) == shards
+        assert ranges[0][0] == 0
+        assert ranges[-1][1] == 16383
         for first, last, shard in ranges:
             bits = int.from_bytes(slot_bitmap(table, shard), "little")
             assert bits == ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
@@ -55,7 +60,7 @@ def test_regions_that_do_not_fit_ask_for_a_cold_start(found: Leftover) -> None:
 
 def test_memory_that_can_never_fit_is_refused_and_a_tight_host_is_told() -> None:
     """Larger than /dev/shm in all: an error with advice. Larger than what is free now: a warning."""
-    with pytest.raises(NoSpace, match="64.0 MB in all.*shm-size"):
+    with pytest.raises(NoSpace, match=r"64.0 MB in all.*shm-size"):
         regions.check_space(1 << 30, 64 << 20, 64 << 20)
     assert "are free" in str(regions.check_space(1 << 30, 2 << 30, 1 << 20))
     assert regions.check_space(1 << 20, 2 << 30, 1 << 30) is None
@@ -150,7 +155,8 @@ def test_requests_go_to_the_shard_of_their_slot() -> None:
     bench.request(2, slot=16383)
     assert [shard for shard, _ in bench.forwarded] == [0, 1]
     bench.answer(1)
-    assert bench.routing.outstanding == 1 and bench.replies[0][0] == b"c"
+    assert bench.routing.outstanding == 1
+    assert bench.replies[0][0] == b"c"
 
 
 def test_requests_for_a_shard_that_is_down_wait_for_its_worker() -> None:
@@ -158,7 +164,8 @@ def test_requests_for_a_shard_that_is_down_wait_for_its_worker() -> None:
     bench = Bench()
     bench.request(1)
     bench.request(2)
-    assert not bench.forwarded and not bench.replies
+    assert not bench.forwarded
+    assert not bench.replies
     bench.serve(1)
     assert [frames.request_id_of(message[-2]) for _, message in bench.forwarded] == [1, 2]
     bench.serve(1, "down")
@@ -169,7 +176,8 @@ def test_requests_for_a_shard_that_is_down_wait_for_its_worker() -> None:
     assert not bench.replies
     bench.now = 1.1
     bench.routing.expire()
-    assert bench.errors() == ["Unavailable"] and bench.routing.outstanding == 0
+    assert bench.errors() == ["Unavailable"]
+    assert bench.routing.outstanding == 0
 
 
 def test_outstanding_requests_are_bounded_per_client_and_per_shard() -> None:
@@ -178,10 +186,12 @@ def test_outstanding_requests_are_bounded_per_client_and_per_shard() -> None:
     bench.serve(1)
     for request_id in range(4):
         bench.request(request_id)
-    assert bench.errors() == ["LimitExceeded"] and len(bench.forwarded) == 3
+    assert bench.errors() == ["LimitExceeded"]
+    assert len(bench.forwarded) == 3
     for request_id in range(3):
         bench.request(request_id, b"other")
-    assert bench.errors() == ["LimitExceeded"] * 2 and len(bench.forwarded) == 5
+    assert bench.errors() == ["LimitExceeded"] * 2
+    assert len(bench.forwarded) == 5
     bench.answer(0)
     bench.request(9)
     assert len(bench.forwarded) == 6
@@ -193,7 +203,8 @@ def test_a_full_queue_to_a_worker_is_refused_not_waited_for() -> None:
     bench.serve(1)
     bench.room = False
     bench.request(1)
-    assert bench.errors() == ["Unavailable"] and bench.routing.outstanding == 0
+    assert bench.errors() == ["Unavailable"]
+    assert bench.routing.outstanding == 0
 
 
 def test_a_request_sent_again_counts_once() -> None:

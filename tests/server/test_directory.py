@@ -50,7 +50,8 @@ def test_slots_are_split_into_equal_ranges() -> None:
         table = memoryview(directory.even_slots(shards)).cast("H").tolist()
         assert table == sorted(table)
         counts = [table.count(shard) for shard in range(shards)]
-        assert max(counts) - min(counts) <= 1 and sum(counts) == 16384
+        assert max(counts) - min(counts) <= 1
+        assert sum(counts) == 16384
 
 
 def test_second_server_of_a_name_is_refused_with_the_pid(name: str) -> None:
@@ -70,10 +71,13 @@ def test_directory_of_a_dead_supervisor_is_retired_and_replaced(name: str) -> No
     assert subprocess.run([sys.executable, "-c", code, name], check=False, timeout=20).returncode == 9
     old = Directory.open(name)
     version = old.version
-    assert old.snapshot().epoch == 5 and not old.retired
+    assert old.snapshot().epoch == 5
+    assert not old.retired
     writer = DirectoryWriter.create(new_snapshot(name, 4, 6))
-    assert old.retired and old.version != version
-    assert old.snapshot().state == "retired" and old.snapshot().epoch == 5
+    assert old.retired
+    assert old.version != version
+    assert old.snapshot().state == "retired"
+    assert old.snapshot().epoch == 5
     assert Directory.open(name).snapshot().epoch == 6
     writer.close()
 
@@ -103,7 +107,9 @@ def test_half_written_change_leaves_the_body_in_force(name: str) -> None:
 
 
 def test_other_layout_version_is_a_typed_error_and_can_be_replaced(name: str) -> None:
-    """A reader of another release gets LayoutMismatch; a new supervisor takes the name over and retires the old one."""
+    """A reader of another release gets LayoutMismatch; a new supervisor takes the name over and retires the
+    old one.
+    """
     writer = DirectoryWriter.create(new_snapshot(name, 1, 1))
     writer._map[8:12] = (99).to_bytes(4, "little")
     with pytest.raises(LayoutMismatch, match="99"):
@@ -145,7 +151,8 @@ def test_readers_beside_a_busy_writer_never_see_a_mixture(name: str) -> None:
             shards = tuple(replace(record, owner_pid=turn) for record in writer.current.shards)
             writer.update(epoch=turn + 1, shards=shards)
     writer.close()
-    assert child.returncode == 0 and turn > 100
+    assert child.returncode == 0
+    assert turn > 100
 
 
 def test_names() -> None:

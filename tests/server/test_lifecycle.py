@@ -41,9 +41,12 @@ def get_key(instance: RunningInstance, key: bytes) -> Any:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_clean_stop_leaves_nothing_of_an_ephemeral_instance(number: signal.Signals) -> None:
-    """SIGTERM and Ctrl-C end all processes with code 0, remove regions and sockets, and retire the directory."""
+    """SIGTERM and Ctrl-C end all processes with code 0, remove regions and sockets, and retire the
+    directory.
+    """
     with running_instance(workers=2) as instance:
-        assert instance.name in instance.ready_line and instance.tcp in instance.ready_line
+        assert instance.name in instance.ready_line
+        assert instance.tcp in instance.ready_line
         directory = Directory.open(instance.name)
         assert directory.snapshot().state == "serving"
         children = instance.child_pids()
@@ -51,7 +54,8 @@ def test_clean_stop_leaves_nothing_of_an_ephemeral_instance(number: signal.Signa
         assert instance.stop(number) == exit_codes.STOPPED
         assert directory.snapshot().state == "retired"
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)
-        assert not objects(instance) and not list(instance.folder.glob("*.sock"))
+        assert not objects(instance)
+        assert not list(instance.folder.glob("*.sock"))
 
 
 def test_data_survives_a_stop_and_a_restart() -> None:
@@ -62,10 +66,12 @@ def test_data_survives_a_stop_and_a_restart() -> None:
         assert instance.stop() == exit_codes.STOPPED
         assert [path.name.rpartition(".")[2] for path in objects(instance)] == ["data", "hints", "log"]
         instance.start()
-        assert "warm with 1 keys" in instance.ready_line and get_key(instance, b"k") == b"v"
+        assert "warm with 1 keys" in instance.ready_line
+        assert get_key(instance, b"k") == b"v"
         instance.stop()
         instance.start(cold=True)
-        assert "empty" in instance.ready_line and get_key(instance, b"k") is None
+        assert "empty" in instance.ready_line
+        assert get_key(instance, b"k") is None
 
 
 def test_killed_worker_heals_with_its_data() -> None:
@@ -112,11 +118,13 @@ def test_killed_supervisor_leaves_no_orphans_and_the_next_one_takes_over() -> No
         children = instance.child_pids()
         instance.kill()
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), what="children end")
-        assert not regions.supervisor_alive(instance.name) and not old.retired
+        assert not regions.supervisor_alive(instance.name)
+        assert not old.retired
         with pytest.raises(InstanceNotFound, match="does not run"):
             stop(instance.name)
         instance.start()
-        assert "warm" in instance.ready_line and get_key(instance, b"k") == b"v"
+        assert "warm" in instance.ready_line
+        assert get_key(instance, b"k") == b"v"
         assert old.snapshot().state == "retired"
 
 
@@ -124,9 +132,9 @@ def test_second_server_of_a_name_is_refused_at_once() -> None:
     """It names the pid of the first, which is not disturbed."""
     with running_instance() as instance:
         code, text = refused(instance)
-        assert (
-            code == exit_codes.INSTANCE_EXISTS and f"pid {instance.pid}" in text and "Traceback" not in text
-        )
+        assert code == exit_codes.INSTANCE_EXISTS
+        assert f"pid {instance.pid}" in text
+        assert "Traceback" not in text
         with pytest.raises(InstanceExists):
             regions.purge(instance.name)
         set_key(instance, b"k", b"v")
@@ -141,8 +149,10 @@ def test_stop_by_name_and_purge() -> None:
         with pytest.raises(InstanceNotFound):
             stop(instance.name)
         listed = regions.list_objects(instance.name)
-        assert len(listed) == 3 and not any(item.in_use for item in listed)
-        assert regions.purge(instance.name) > 0 and not objects(instance)
+        assert len(listed) == 3
+        assert not any(item.in_use for item in listed)
+        assert regions.purge(instance.name) > 0
+        assert not objects(instance)
 
 
 def test_stop_that_takes_too_long_is_an_error() -> None:
@@ -196,13 +206,12 @@ def test_regions_of_another_layout_ask_for_cold() -> None:
             file.seek(8)
             file.write((0x7FFF).to_bytes(2, "little"))
         code, text = refused(instance)
-        assert (
-            code == exit_codes.START_FAILED
-            and "--cold" in text
-            and data.name in text
-            and "Traceback" not in text
-        )
-        assert data.exists() and not Path(f"/dev/shm/shmcache.{instance.name}.directory").exists()
+        assert code == exit_codes.START_FAILED
+        assert "--cold" in text
+        assert data.name in text
+        assert "Traceback" not in text
+        assert data.exists()
+        assert not Path(f"/dev/shm/shmcache.{instance.name}.directory").exists()
         instance.start(cold=True)
         assert get_key(instance, b"k") is None
 
@@ -212,7 +221,9 @@ def test_other_number_of_workers_asks_for_cold() -> None:
     with running_instance(ephemeral=False, workers=2) as instance:
         instance.stop()
         code, text = refused(instance, workers=1)
-        assert code == exit_codes.BAD_CONFIG and "--workers 2" in text and "--cold" in text
+        assert code == exit_codes.BAD_CONFIG
+        assert "--workers 2" in text
+        assert "--cold" in text
         instance.start(workers=1, cold=True)
         assert len(objects(instance)) == 4
 
@@ -255,7 +266,8 @@ def test_port_in_use_names_the_endpoint() -> None:
     """Two instances cannot share a port; the second says which."""
     with running_instance() as first, instance_folder(listen=first.tcp) as second:
         code, text = refused(second)
-        assert code == exit_codes.START_FAILED and first.tcp in text
+        assert code == exit_codes.START_FAILED
+        assert first.tcp in text
         assert not objects(second)
 
 

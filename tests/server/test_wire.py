@@ -36,13 +36,15 @@ def test_request_and_reply(connection: Wire) -> None:
     """A batch is answered in order, under its id, with the server's epoch."""
     sent = connection.send(["PING"], ["ECHO", b"x"])
     header, results = connection.receive()
-    assert (header.request_id, results) == (sent, ["PONG", b"x"]) and header.epoch > 0
+    assert (header.request_id, results) == (sent, ["PONG", b"x"])
+    assert header.epoch > 0
 
 
 def test_failed_commands_fail_alone(connection: Wire) -> None:
     """An unknown command and a wrong arity are errors of their own; their neighbours are executed."""
     results = connection.ask(["NOSUCH"], ["PING"], ["GET"])
-    assert isinstance(results[0], errors.ResponseError) and results[1] == "PONG"
+    assert isinstance(results[0], errors.ResponseError)
+    assert results[1] == "PONG"
     assert isinstance(results[2], errors.ResponseError)
 
 
@@ -56,7 +58,8 @@ def test_malformed_payload_is_refused(connection: Wire, payload: bytes) -> None:
     refused = isinstance(result, (errors.ProtocolError, errors.LimitExceeded)) or isinstance(
         result[0], errors.ResponseError
     )
-    assert header.request_id == 7 and refused
+    assert header.request_id == 7
+    assert refused
     assert connection.ask(["PING"]) == ["PONG"]
 
 
@@ -102,10 +105,13 @@ def test_batch_over_the_limit_is_refused(connection: Wire) -> None:
 def test_control_calls(instance: RunningInstance, connection: Wire) -> None:
     """Topology names every slot and shard; unknown calls and options are refused."""
     topology = connection.control("topology")
-    assert topology["instance"] == instance.name and len(topology["shards"]) == 2
+    assert topology["instance"] == instance.name
+    assert len(topology["shards"]) == 2
     assert topology["slots"] == [[0, 8191, 0], [8192, 16383, 1]]
     stats = connection.control("stats")
-    assert stats["shard"] == 0 and stats["worker"]["pid"] == instance.worker_pid(0) and "latencies" in stats
+    assert stats["shard"] == 0
+    assert stats["worker"]["pid"] == instance.worker_pid(0)
+    assert "latencies" in stats
     assert connection.control("configure", samples=7)
     for call, arguments in (("nonsense", {}), ("configure", {"shard": 1}), ("configure", {"policy": "x"})):
         assert isinstance(connection.control(call, **arguments), errors.ProtocolError)
@@ -118,9 +124,9 @@ def test_router_stats(instance: RunningInstance) -> None:
     with wire(instance.tcp) as connection:
         connection.ask(["PING"])
         router = connection.control("stats", router=True)["router"]
-        assert (
-            router["pid"] == instance.router_pid() and router["requests"] >= 1 and router["outstanding"] == 0
-        )
+        assert router["pid"] == instance.router_pid()
+        assert router["requests"] >= 1
+        assert router["outstanding"] == 0
 
 
 def test_live_options_survive_a_workers_death() -> None:

@@ -145,7 +145,8 @@ class RunningInstance:
         return path.read_text() if path.exists() else ""
 
     def _forget(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
+        assert self.process is not None
+        assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
 
@@ -165,7 +166,9 @@ def remove_objects(name: str) -> None:
 
 @contextlib.contextmanager
 def instance_folder(**config: Any) -> Iterator[RunningInstance]:
-    """An instance that is not started yet: unique name, free port, small memory, ephemeral; `config` overrides."""
+    """An instance that is not started yet: unique name, free port, small memory, ephemeral; `config`
+    overrides.
+    """
     with tempfile.TemporaryDirectory(prefix="shmc-") as folder:
         options: dict[str, Any] = {
             "name": f"t{uuid.uuid4().hex[:10]}",
