@@ -94,7 +94,7 @@ impl Hints {
                 let count = self.mark(at);
                 if count < u8::MAX {
                     let above = count.saturating_sub(COUNTER_INIT) as u64;
-                    if random() % (above * lfu_log_factor + 1) == 0 {
+                    if random().is_multiple_of(above * lfu_log_factor + 1) {
                         self.set_mark(at, count + 1);
                     }
                 }

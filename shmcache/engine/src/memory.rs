@@ -193,9 +193,8 @@ impl Growing {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: just made, owned by nobody else.
-        Ok(Growing {
-            fd: unsafe { OwnedFd::from_raw_fd(copy) },
-        })
+        let fd = unsafe { OwnedFd::from_raw_fd(copy) };
+        Ok(Growing { fd })
     }
 
     /// Take memory for [at, at + bytes): without it, touching a page of a full tmpfs is a SIGBUS.

@@ -318,7 +318,7 @@ fn getex(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail
 }
 
 fn check_pairs(args: &Args, name: &str) -> Result<(), Fail> {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(Fail::err(format!("wrong number of arguments for '{name}' command")));
     }
     Ok(())

@@ -21,7 +21,7 @@ impl Slab {
     pub fn new(first_page: u64, class: usize) -> Slab {
         let places = class_places(class) as usize;
         let mut map = vec![!0u64; places.div_ceil(64)].into_boxed_slice();
-        if places % 64 != 0 {
+        if !places.is_multiple_of(64) {
             *map.last_mut().expect("a slab has places") = (1 << (places % 64)) - 1;
         }
         Slab {
