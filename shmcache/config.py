@@ -87,7 +87,7 @@ class InstanceConfig(_Group):
     )
     runtime_dir: str = Field(
         default="",
-        description="Folder of the unix sockets; empty: `$XDG_RUNTIME_DIR/shmcache`, else `/tmp/shmcache-<uid>`.",
+        description="Folder of the sockets; empty: `$XDG_RUNTIME_DIR/shmcache`, else `/tmp/shmcache-<uid>`.",
     )
 
     @field_validator("name")

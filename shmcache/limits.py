@@ -28,7 +28,7 @@ assert REQUEST_BYTES_SOFT_MAX < MESSAGE_BYTES_MAX
 
 # --- server: sockets --------------------------------------------------------------------------------
 HIGH_WATER_MESSAGES: Final = 20_000
-"""Messages that ZeroMQ queues per peer and direction; above it a worker's replies to that peer are dropped."""
+"""Messages that ZeroMQ queues per peer and direction; above it replies to that peer are dropped."""
 HANDSHAKE_MS_MAX: Final = 5_000
 """A connection that has not spoken ZeroMQ by then is closed."""
 HEARTBEAT_MS: Final = 10_000
@@ -61,10 +61,13 @@ RESTART_WINDOW_S: Final = 10.0
 """Deaths of a child within this time count as one series."""
 RESTART_DELAY_S: Final = 0.1
 RESTART_DELAY_S_MAX: Final = 5.0
+RESTART_DELAY_SERVED_S_MAX: Final = 0.2
+"""For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
-"""Deaths within the window after which a shard is reported as failed."""
+"""Deaths within the window, the last one before it could serve, after which a shard is reported as failed."""
 PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
 
+assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
 assert TICK_MS_BUSY < TICK_MS_MAX
 assert HEARTBEAT_MS < HEARTBEAT_TIMEOUT_MS

@@ -327,7 +327,7 @@ def _holder(instance: str, fd: int) -> str:
 
 
 class DirectoryWriter:
-    """The directory of the instance that this process supervises; holds the lock that makes it the only one."""
+    """The directory of the instance that this process supervises; holds the lock that keeps others out."""
 
     def __init__(self, fd: int, snapshot: DirectorySnapshot) -> None:
         self._fd = fd

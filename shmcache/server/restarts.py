@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from ..limits import RESTART_DELAY_S, RESTART_DELAY_S_MAX, RESTART_FAILED_DEATHS, RESTART_WINDOW_S
+from ..limits import (
+    RESTART_DELAY_S,
+    RESTART_DELAY_S_MAX,
+    RESTART_DELAY_SERVED_S_MAX,
+    RESTART_FAILED_DEATHS,
+    RESTART_WINDOW_S,
+)
 
 
 def recent(deaths: Sequence[float], now: float) -> list[float]:
@@ -10,13 +16,15 @@ def recent(deaths: Sequence[float], now: float) -> list[float]:
     return [death for death in deaths if now - death < RESTART_WINDOW_S]
 
 
-def restart_delay_s(deaths: int) -> float:
-    """Pause before the next start after so many recent deaths: none after the first, then doubling up to a
-    cap.
+def restart_delay_s(deaths: int, served: bool) -> float:
+    """Pause before the next start after so many recent deaths: none after the first, then doubling to a cap.
+
+    The cap is lower for a child that had come so far as to serve: something outside killed it.
     """
-    return 0.0 if deaths <= 1 else min(RESTART_DELAY_S * 2 ** (deaths - 2), RESTART_DELAY_S_MAX)
+    cap = RESTART_DELAY_SERVED_S_MAX if served else RESTART_DELAY_S_MAX
+    return 0.0 if deaths <= 1 else min(RESTART_DELAY_S * 2 ** (deaths - 2), cap)
 
 
-def has_failed(deaths: int) -> bool:
-    """Whether it dies so often that somebody should be told; it is started again all the same."""
-    return deaths >= RESTART_FAILED_DEATHS
+def has_failed(deaths: int, served: bool) -> bool:
+    """Whether it dies at every start, so that somebody should be told; it is started again all the same."""
+    return not served and deaths >= RESTART_FAILED_DEATHS

@@ -140,7 +140,7 @@ class Supervisor:
             self._on_ready(sum(self._keys))
 
     def _on_death(self, child: Child) -> None:
-        pid = child.pid
+        pid, served = child.pid, child.ready
         reports = child.hear()
         self._selector.unregister(child.pidfd)
         if child.report_fd in self._selector.get_map():
@@ -148,7 +148,7 @@ class Supervisor:
         code = child.reap()
         now = time.monotonic()
         child.deaths = [*recent(child.deaths, now), now]
-        failed = has_failed(len(child.deaths))
+        failed = has_failed(len(child.deaths), served)
         if child is not self._router:
             state = "failed" if failed else "down"
             self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
@@ -157,7 +157,7 @@ class Supervisor:
         for report in reports or []:
             if "error" in report and not self._serving and not child.was_ready:
                 raise StartFailed(report["error"])
-        delay = restart_delay_s(len(child.deaths))
+        delay = restart_delay_s(len(child.deaths), served)
         child.restart_at = now + delay
         fields = {
             "role": child.role,

@@ -19,13 +19,19 @@ from shmcache.server.topology import slot_bitmap, slot_ranges
 
 def test_first_restart_is_immediate_and_later_ones_back_off() -> None:
     """One death heals at once; a series waits longer and longer, up to a cap, and is reported."""
-    delays = [restarts.restart_delay_s(deaths) for deaths in range(1, 12)]
+    delays = [restarts.restart_delay_s(deaths, served=False) for deaths in range(1, 12)]
     assert delays[0] == 0
     assert delays == sorted(delays)
     assert delays[-1] == limits.RESTART_DELAY_S_MAX
-    assert restarts.has_failed(5)
-    assert not restarts.has_failed(4)
+    assert restarts.has_failed(5, served=False)
+    assert not restarts.has_failed(4, served=False)
     assert restarts.recent([0.0, 5.0, 11.0], 12.0) == [5.0, 11.0]
+
+
+def test_child_that_served_heals_within_a_second_however_often_it_dies() -> None:
+    """Whoever kills it a thousand times finds it back each time, and it is not called failed."""
+    assert restarts.restart_delay_s(1000, served=True) < 0.5
+    assert not restarts.has_failed(1000, served=True)
 
 
 def test_slot_ranges_and_bitmaps_agree_with_the_table() -> None:

@@ -258,7 +258,8 @@ def test_what_cannot_start_says_why_in_one_line(changes: dict[str, Any], code: i
     with instance_folder() as instance:
         found, text = refused(instance, **changes)
         plain = [line for line in text.splitlines() if not line.startswith("{")]
-        assert found == code and len(plain) == 1 and message in plain[0], text
+        assert (found, len(plain)) == (code, 1), text
+        assert message in plain[0], text
         assert not objects(instance)
 
 
