@@ -64,7 +64,7 @@ RESTART_DELAY_S_MAX: Final = 5.0
 RESTART_DELAY_SERVED_S_MAX: Final = 0.2
 """For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
-"""Deaths within the window, the last one before it could serve, after which a shard is reported as failed."""
+"""Starts that failed in a row, after which a shard is reported as failed."""
 PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
 

@@ -16,6 +16,8 @@ class Child:
     def __init__(self, role: str, module: str, settings: dict[str, Any]) -> None:
         self.role, self._module, self.settings = role, module, settings
         self.deaths: list[float] = []
+        self.failed_starts = 0
+        """In a row, since it served last."""
         self.restart_at: float | None = None
         self.was_ready = False
         self.ready = False

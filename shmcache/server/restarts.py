@@ -17,9 +17,10 @@ def recent(deaths: Sequence[float], now: float) -> list[float]:
 
 
 def restart_delay_s(deaths: int, served: bool) -> float:
-    """Pause before the next start after so many recent deaths: none after the first, then doubling to a cap.
+    """Pause before the next start: none after the first death of a series, then doubling up to a cap.
 
-    The cap is lower for a child that had come so far as to serve: something outside killed it.
+    For a child that had `served`, the series is its recent deaths and the cap is low: something outside killed it.
+    For one that had not, it is the starts that failed since it served last.
     """
     cap = RESTART_DELAY_SERVED_S_MAX if served else RESTART_DELAY_S_MAX
     return 0.0 if deaths <= 1 else min(RESTART_DELAY_S * 2 ** (deaths - 2), cap)

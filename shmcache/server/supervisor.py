@@ -118,6 +118,7 @@ class Supervisor:
 
     def _on_child_ready(self, child: Child, report: dict[str, Any]) -> None:
         child.ready = child.was_ready = True
+        child.failed_starts = 0
         if child is self._router:
             # The ports that were free at the first start stay the instance's.
             child.settings["listen"] = report["endpoints"]
@@ -148,7 +149,9 @@ class Supervisor:
         code = child.reap()
         now = time.monotonic()
         child.deaths = [*recent(child.deaths, now), now]
-        failed = has_failed(len(child.deaths), served)
+        child.failed_starts += not served
+        series = len(child.deaths) if served else child.failed_starts
+        failed = has_failed(series, served)
         if child is not self._router:
             state = "failed" if failed else "down"
             self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
@@ -157,13 +160,13 @@ class Supervisor:
         for report in reports or []:
             if "error" in report and not self._serving and not child.was_ready:
                 raise StartFailed(report["error"])
-        delay = restart_delay_s(len(child.deaths), served)
+        delay = restart_delay_s(series, served)
         child.restart_at = now + delay
         fields = {
             "role": child.role,
             "pid": pid,
             "exit": code,
-            "recent_deaths": len(child.deaths),
+            "deaths": series,
             "restart_in_s": delay,
         }
         if failed:
