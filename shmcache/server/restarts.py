@@ -19,7 +19,7 @@ def recent(deaths: Sequence[float], now: float) -> list[float]:
 def restart_delay_s(deaths: int, served: bool) -> float:
     """Pause before the next start: none after the first death of a series, then doubling up to a cap.
 
-    For a child that had `served`, the series is its recent deaths and the cap is low: it was killed from outside.
+    For a child that had `served`, the series is its recent deaths and the cap is low: others killed it.
     For one that had not, it is the starts that failed since it served last.
     """
     cap = RESTART_DELAY_SERVED_S_MAX if served else RESTART_DELAY_S_MAX
