@@ -9,7 +9,6 @@ from typing import Any
 from .._engine import DEBUG_BUILD, EngineError, Retired
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL
-from .arguments import plain
 from .exchange import Deadline, Step
 from .local import read, read_steps
 from .methods import CommandMethods

@@ -37,6 +37,8 @@ class Batch:
     slot: int
     commands: list[Args]
     places: list[int]
+    payload: bytes | None = None
+    """The packed commands, if they are packed already."""
 
 
 def command_steps(
@@ -129,7 +131,7 @@ def _batch_request(batch: Batch, transaction: bool) -> Request:
     flags = frames.TRANSACTION if transaction else 0
     if names <= READ_ONLY:
         flags |= frames.READ_ONLY
-    payload = _checked(encode_commands(batch.commands))
+    payload = _checked(encode_commands(batch.commands) if batch.payload is None else batch.payload)
     # Repeating a batch repeats its order too: SET a, GET a, SET a ends as it would have.
     repeatable = names <= REPEATABLE or all(map(is_repeatable, batch.commands))
     return Request(batch.shard, batch.slot, flags, payload, repeatable)
@@ -191,9 +193,11 @@ def _size(command: Args) -> int:
 
 def split(batch: Batch, transaction: bool) -> list[Batch]:
     """A batch as batches within the limits; a transaction is never split."""
-    total = sum(map(_size, batch.commands))
-    if transaction or (len(batch.commands) <= BATCH_COMMANDS_MAX and total <= REQUEST_BYTES_SOFT_MAX):
-        return [batch]
+    if transaction or len(batch.commands) <= BATCH_COMMANDS_MAX:
+        # Packing is the cheapest way to learn the size, and nearly always it is small.
+        batch.payload = encode_commands(batch.commands)
+        if transaction or len(batch.payload) <= REQUEST_BYTES_SOFT_MAX:
+            return [batch]
     pieces = []
     current = Batch(batch.shard, batch.slot, [], [])
     size = 0

@@ -95,8 +95,11 @@ def is_repeatable(args: Args) -> bool:
     """
     if args[0] in REPEATABLE:
         return True
-    return args[0] == "SET" and _CONDITIONS.isdisjoint(
-        option.upper() if isinstance(option, str) else option for option in args[3:]
+    return args[0] == "SET" and (
+        len(args) == 3
+        or _CONDITIONS.isdisjoint(
+            option.upper() if isinstance(option, str) else option for option in args[3:]
+        )
     )
 
 
