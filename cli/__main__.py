@@ -1,0 +1,5 @@
+"""`python -m shmcache.cli`, the same as the command `shmcache`."""
+
+from . import main
+
+main()
