@@ -45,12 +45,16 @@ def open_client(url: str | None, timeout: float) -> Any:
 
 def raw_reply(url: str | None, words: list[bytes], timeout: float) -> Any:
     """The reply to one command as the protocol has it, not as a Python method returns it."""
-    from shmcache import _engine
+    from shmcache.client.arguments import plain
+    from shmcache.client.session import command_steps
     from shmcache.errors import ResponseError
 
-    with open_client(url, timeout) as client:
-        reply = client.execute_command(*words)
-    if isinstance(reply, ResponseError | _engine.CommandError):
+    with open_client(url, timeout).open() as client:
+        name = words[0].decode("utf-8", "replace").upper()
+        # The steps below the client's methods, because those turn statuses and texts into Python values.
+        steps = command_steps(client._route, plain((name, *words[1:])), client._deadline(timeout))
+        reply = client._drive(steps)
+    if isinstance(reply, ResponseError):
         raise reply
     return reply
 

@@ -1,0 +1,1 @@
+"""`shmcache stats`: figures of each shard and their total."""
