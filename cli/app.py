@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 the request was refused (or the key is not there), 2 no co
 """
 
 import importlib
+import os
 import sys
 
 import typer
@@ -33,7 +34,12 @@ def build(modules: tuple[str, ...] = tuple(_GROUPS)) -> typer.Typer:
     )
 
     @app.callback(invoke_without_command=True)
-    def root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    def root(
+        version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+        url: str | None = typer.Option(None, "--url", "-u", help="The same as --url of a command.", show_default=False),
+    ) -> None:
+        if url is not None:
+            os.environ["SHMCACHE_URL"] = url
         if version:
             from importlib.metadata import version as installed_version
 

@@ -28,7 +28,7 @@ def execute(
 
     # Arguments that are not UTF-8 reach Python as surrogates; this gives their bytes back.
     result = raw_reply(url, [word.encode("utf-8", "surrogateescape") for word in words], timeout)
-    if raw:
+    if raw or words[0].upper() == "INFO":
         sys.stdout.buffer.write(reply.raw(result) + b"\n")
     else:
         print(reply.formatted(result))
