@@ -29,8 +29,18 @@ def _stamped(result: Any) -> Any:
     return None if result is None else (result[0], int(result[1]))
 
 
-_TO_BOOL: Final = "SETNX MSETNX EXPIRE PEXPIRE EXPIREAT PEXPIREAT PERSIST RENAMENX COPY".split()
-_TO_OK: Final = "SET SETEX PSETEX MSET RENAME FLUSHALL FLUSHDB".split()
+_TO_BOOL: Final = [
+    "SETNX",
+    "MSETNX",
+    "EXPIRE",
+    "PEXPIRE",
+    "EXPIREAT",
+    "PEXPIREAT",
+    "PERSIST",
+    "RENAMENX",
+    "COPY",
+]
+_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "FLUSHALL", "FLUSHDB"]
 
 CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),

@@ -37,9 +37,12 @@ def test_failed_commands_are_errors_in_the_list() -> None:
     """An error keeps its place among the results, with its class, code and message."""
     sent = [1, errors.WrongType("WRONGTYPE", "not a string"), None, errors.ResponseError("NEWCODE", "x")]
     got = codec.decode_results(codec.encode_results(sent))
-    assert got[0] == 1 and got[2] is None
-    assert type(got[1]) is errors.WrongType and got[1].message == "not a string"
-    assert type(got[3]) is errors.ResponseError and str(got[3]) == "NEWCODE x"
+    assert got[0] == 1
+    assert got[2] is None
+    assert type(got[1]) is errors.WrongType
+    assert got[1].message == "not a string"
+    assert type(got[3]) is errors.ResponseError
+    assert str(got[3]) == "NEWCODE x"
 
 
 def test_huge_ints_become_digits() -> None:
@@ -66,7 +69,8 @@ def test_control_round_trip() -> None:
 def test_refusals(code: str, kind: type) -> None:
     """The code of a refused message decides the exception."""
     error = codec.decode_error(codec.encode_error(code, "because"))
-    assert type(error) is kind and "because" in str(error)
+    assert type(error) is kind
+    assert "because" in str(error)
 
 
 @given(st.binary(max_size=40))
@@ -96,10 +100,13 @@ def test_malformed_results(data: bytes) -> None:
 def test_errors_survive_pickling() -> None:
     """Process pools can hand our errors on, with their fields."""
     error = pickle.loads(pickle.dumps(errors.CrossSlot("CROSSSLOT", "use a {hash tag}")))
-    assert type(error) is errors.CrossSlot and error.message == "use a {hash tag}"
+    assert type(error) is errors.CrossSlot
+    assert error.message == "use a {hash tag}"
 
 
 def test_builtin_bases() -> None:
     """Code that catches the builtin errors catches ours."""
-    assert issubclass(errors.Unavailable, ConnectionError) and issubclass(errors.CacheTimeout, TimeoutError)
-    assert issubclass(errors.OutcomeUnknown, errors.Unavailable) and issubclass(errors.DataError, TypeError)
+    assert issubclass(errors.Unavailable, ConnectionError)
+    assert issubclass(errors.CacheTimeout, TimeoutError)
+    assert issubclass(errors.OutcomeUnknown, errors.Unavailable)
+    assert issubclass(errors.DataError, TypeError)

@@ -218,7 +218,6 @@ def test_timeout_of_a_stuck_worker(instance: RunningInstance) -> None:
     executed after its time."""
     with shmcache.connect(instance.url) as cache:
         cache.set("n", 0)
-        shard = 0
         pids = [instance.worker_pid(shard) for shard in range(2)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
