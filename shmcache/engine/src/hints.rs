@@ -7,10 +7,11 @@
 //! * counter: a logarithmic access counter as in Redis' LFU (Morris 1978), lowered by a sweep.
 
 use crate::clock::now_ms;
-use crate::layout::{hints, LAYOUT_VERSION, MAGIC_HINTS, PLACES};
+use crate::layout::{hints, LAYOUT_VERSION, MAGIC_HINTS, PAGE_BYTES, WORD};
 use crate::log::tailer::process_lives;
 use crate::memory::{format_object, object_bytes, SharedMap};
 use crate::sync::Ordering;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::BorrowedFd;
 
@@ -23,26 +24,27 @@ pub const COUNTER_INIT: u8 = 5;
 
 pub struct Hints {
     map: SharedMap,
-    committed: u64,
+    /// Pages of marks that the owner knows to have memory.
+    committed_pages: HashSet<u64>,
 }
 
-/// Where the marks for one index place lie. All places of overflow buckets share the eighth byte.
+/// Where the mark of the index word at `word_at` lies: a byte for each word from the first bucket on, buckets and overflow buckets alike.
 #[inline]
-pub fn mark_at(bucket: u64, place: usize) -> u64 {
-    hints::MARKS_AT + bucket * 8 + place.min(PLACES) as u64
+pub fn mark_at(index_base: u64, word_at: u64) -> u64 {
+    hints::MARKS_AT + (word_at - index_base) / WORD
 }
 
 impl Hints {
-    pub fn create(fd: BorrowedFd, max_buckets: u64) -> io::Result<Hints> {
-        let bytes = hints::MARKS_AT + max_buckets * 8;
+    /// `covered_bytes`: of the data region, from the first bucket to the end.
+    pub fn create(fd: BorrowedFd, covered_bytes: u64) -> io::Result<Hints> {
+        let bytes = hints::MARKS_AT + covered_bytes / WORD;
         format_object(fd, bytes, hints::MARKS_AT)?;
         let map = SharedMap::new(fd, bytes)?;
         map.store(hints::LAYOUT_VERSION, LAYOUT_VERSION);
-        map.store(hints::BYTES, hints::MARKS_AT);
         map.word(hints::MAGIC).store(MAGIC_HINTS, Ordering::Release);
         Ok(Hints {
             map,
-            committed: hints::MARKS_AT,
+            committed_pages: HashSet::new(),
         })
     }
 
@@ -55,23 +57,28 @@ impl Hints {
         if map.load(hints::MAGIC) != MAGIC_HINTS || map.load(hints::LAYOUT_VERSION) != LAYOUT_VERSION {
             return Err("not a hints region of this layout".into());
         }
-        let committed = map.load(hints::BYTES).min(bytes);
-        Ok(Hints { map, committed })
+        Ok(Hints {
+            map,
+            committed_pages: HashSet::new(),
+        })
     }
 
-    /// For the owner: memory for the marks of `buckets` buckets.
-    pub fn commit_buckets(&mut self, buckets: u64) -> io::Result<()> {
-        let needed = (hints::MARKS_AT + buckets * 8).next_multiple_of(4096).min(self.map.bytes());
-        if needed > self.committed {
-            self.map.commit(self.committed, needed - self.committed)?;
-            self.committed = needed;
-            self.map.word(hints::BYTES).store(needed, Ordering::Release);
+    /// For the owner: memory for the marks in [at, at + bytes).
+    pub fn commit_marks(&mut self, at: u64, bytes: u64) -> io::Result<()> {
+        for page in at / PAGE_BYTES..=(at + bytes - 1) / PAGE_BYTES {
+            if self.committed_pages.insert(page) {
+                let from = page * PAGE_BYTES;
+                if let Err(error) = self.map.commit(from, PAGE_BYTES.min(self.map.bytes() - from)) {
+                    self.committed_pages.remove(&page);
+                    return Err(error);
+                }
+            }
         }
         Ok(())
     }
 
     pub fn committed_bytes(&self) -> u64 {
-        self.committed
+        hints::MARKS_AT + self.committed_pages.len() as u64 * PAGE_BYTES
     }
 
     #[inline(always)]
@@ -101,12 +108,6 @@ impl Hints {
             }
             _ => {}
         }
-    }
-
-    /// True if this view covers the marks of `bucket` (a reader's mapping may be older than the region's growth).
-    #[inline(always)]
-    pub fn covers(&self, bucket: u64) -> bool {
-        mark_at(bucket, PLACES) < self.map.bytes()
     }
 
     /// Sums over all clients' places: (living clients, hits, misses, retries).

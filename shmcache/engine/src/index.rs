@@ -24,15 +24,6 @@ pub struct Place {
     pub bucket: u64,
     /// Byte position of the word in the region.
     pub at: u64,
-    /// 0..=6 in the bucket itself; PLACES in a chained one.
-    pub number: usize,
-}
-
-impl Place {
-    #[inline]
-    pub fn mark_at(&self) -> u64 {
-        mark_at(self.bucket, self.number)
-    }
 }
 
 /// An entry that the index points at.
@@ -73,6 +64,12 @@ impl Index {
         self.base + bucket * BUCKET_BYTES
     }
 
+    /// Where the mark of the word at this place lies.
+    #[inline]
+    pub fn mark_at(&self, word_at: u64) -> u64 {
+        mark_at(self.base, word_at)
+    }
+
     /// Bytes that the buckets take (chained ones are in the heap).
     pub fn used_bytes(&self) -> u64 {
         self.state.buckets() * BUCKET_BYTES
@@ -88,8 +85,10 @@ impl Index {
         }
         let step = 4096; // buckets: 256 KiB at a time
         let wanted = buckets.next_multiple_of(step).min(self.max_buckets);
-        hints.commit_buckets(wanted).map_err(|_| Full::System)?;
         let from = self.bucket_at(self.committed_buckets);
+        hints
+            .commit_marks(self.mark_at(from), (wanted - self.committed_buckets) * WORD)
+            .map_err(|_| Full::System)?;
         map.commit(from, (wanted - self.committed_buckets) * BUCKET_BYTES)
             .map_err(|_| Full::System)?;
         self.committed_buckets = wanted;
@@ -108,7 +107,6 @@ impl Index {
         let bucket = self.state.bucket_of(hash);
         let tag = tag_of(hash);
         let mut at = self.bucket_at(bucket);
-        let mut chained = false;
         loop {
             let mut next = None;
             for number in 0..PLACES {
@@ -120,13 +118,8 @@ impl Index {
                     let offset = word.offset();
                     let meta = Meta(map.load(offset.0 + WORD));
                     if meta.key_bytes() == key.len() as u64 && map.equals(offset.0 + meta.key_at(), key) {
-                        let number = if chained { PLACES } else { number };
                         return Some(Found {
-                            place: Place {
-                                bucket,
-                                at: word_at,
-                                number,
-                            },
+                            place: Place { bucket, at: word_at },
                             word,
                             offset,
                             meta,
@@ -135,7 +128,6 @@ impl Index {
                 }
             }
             at = next?.0;
-            chained = true;
         }
     }
 
@@ -143,7 +135,6 @@ impl Index {
     #[inline]
     pub fn for_each(&self, map: &OwnerMap, bucket: u64, mut visit: impl FnMut(Place, IndexWord)) {
         let mut at = self.bucket_at(bucket);
-        let mut chained = false;
         loop {
             let mut next = None;
             for number in 0..PLACES {
@@ -152,22 +143,13 @@ impl Index {
                 if word.is_link() {
                     next = Some(word.offset());
                 } else if !word.is_empty() {
-                    let number = if chained { PLACES } else { number };
-                    visit(
-                        Place {
-                            bucket,
-                            at: word_at,
-                            number,
-                        },
-                        word,
-                    );
+                    visit(Place { bucket, at: word_at }, word);
                 }
             }
             match next {
                 Some(offset) => at = offset.0,
                 None => return,
             }
-            chained = true;
         }
     }
 
@@ -194,46 +176,49 @@ impl Index {
     }
 
     /// An empty place for a new key of this hash; makes an overflow bucket if there is none.
-    pub fn empty_place(&self, map: &mut OwnerMap, heap: &mut Heap, hash: u64) -> Result<Place, Full> {
+    pub fn empty_place(&self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints, hash: u64) -> Result<Place, Full> {
         let bucket = self.state.bucket_of(hash);
         let mut at = self.bucket_at(bucket);
-        let mut chained = false;
         loop {
             let mut next = None;
             for number in 0..PLACES {
                 let word_at = at + WORD * (number as u64 + 1);
                 let word = IndexWord(map.load(word_at));
                 if word.is_empty() {
-                    let number = if chained { PLACES } else { number };
-                    return Ok(Place {
-                        bucket,
-                        at: word_at,
-                        number,
-                    });
+                    return Ok(Place { bucket, at: word_at });
                 }
                 if word.is_link() {
                     next = Some(word.offset());
                 }
             }
-            chained = true;
             match next {
                 Some(offset) => at = offset.0,
                 None => {
                     let last_at = at + WORD * PLACES as u64;
-                    let overflow = self.chain(map, heap, bucket, last_at)?;
+                    let overflow = self.chain(map, heap, hints, bucket, last_at)?;
+                    hints.set_mark(self.mark_at(overflow.0 + WORD), hints.mark(self.mark_at(last_at)));
                     return Ok(Place {
                         bucket,
                         at: overflow.0 + 2 * WORD,
-                        number: PLACES,
                     });
                 }
             }
         }
     }
 
-    /// Replace the word at `last_at` by a link to a new overflow bucket that holds it.
-    fn chain(&self, map: &mut OwnerMap, heap: &mut Heap, bucket: u64, last_at: u64) -> Result<Offset, Full> {
+    /// An overflow bucket, with memory for its marks.
+    fn allocate_overflow(&self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints) -> Result<Offset, Full> {
         let overflow = heap.allocate_bucket(map)?;
+        if hints.commit_marks(self.mark_at(overflow.0), WORD).is_err() {
+            heap.free_bucket(map, overflow);
+            return Err(Full::System);
+        }
+        Ok(overflow)
+    }
+
+    /// Replace the word at `last_at` by a link to a new overflow bucket that holds it.
+    fn chain(&self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints, bucket: u64, last_at: u64) -> Result<Offset, Full> {
+        let overflow = self.allocate_overflow(map, heap, hints)?;
         let displaced = map.load(last_at);
         for number in 0..=PLACES as u64 {
             map.store(overflow.0 + number * WORD, if number == 1 { displaced } else { 0 });
@@ -247,7 +232,7 @@ impl Index {
     }
 
     /// While the last overflow bucket of a chain holds at most one word, put that in place of the link.
-    pub fn trim(&self, map: &mut OwnerMap, heap: &mut Heap, bucket: u64) {
+    pub fn trim(&self, map: &mut OwnerMap, heap: &mut Heap, hints: &Hints, bucket: u64) {
         loop {
             let mut link_at = 0;
             let mut at = self.bucket_at(bucket);
@@ -263,17 +248,20 @@ impl Index {
             if link_at == 0 {
                 return;
             }
-            let mut held = SmallVec::<[u64; PLACES]>::new();
-            held.extend(
-                (1..=PLACES as u64)
-                    .map(|number| map.load(at + number * WORD))
-                    .filter(|&word| word != 0),
-            );
+            let mut held = SmallVec::<[(u64, u64); PLACES]>::new();
+            for word_at in (1..=PLACES as u64).map(|number| at + number * WORD) {
+                if map.load(word_at) != 0 {
+                    held.push((map.load(word_at), word_at));
+                }
+            }
             if held.len() > 1 {
                 return;
             }
+            if let Some(&(_, word_at)) = held.first() {
+                hints.set_mark(self.mark_at(link_at), hints.mark(self.mark_at(word_at)));
+            }
             self.begin_change(map, bucket);
-            map.store(link_at, held.first().copied().unwrap_or(0));
+            map.store(link_at, held.first().map_or(0, |&(word, _)| word));
             pass(FailPoint::ChainTrimmed);
             self.end_change(map, bucket);
             heap.free_bucket(map, Offset(at));
@@ -302,7 +290,7 @@ impl Index {
             map.prefetch(word.offset().0);
         }
         for (place, word) in words {
-            let mark = hints.mark(place.mark_at());
+            let mark = hints.mark(self.mark_at(place.at));
             let goes = next.bucket_of(self.hash_of(map, word.offset())) == new;
             if goes { &mut go } else { &mut stay }.push((word.0, mark));
         }
@@ -310,7 +298,7 @@ impl Index {
         let mut overflow = SmallVec::<[Offset; 4]>::new();
         let mut rest = go.len();
         while rest > PLACES {
-            match heap.allocate_bucket(map) {
+            match self.allocate_overflow(map, heap, hints) {
                 Ok(offset) => overflow.push(offset),
                 Err(full) => {
                     for offset in overflow {
@@ -333,14 +321,13 @@ impl Index {
         pass(FailPoint::SplitPublished);
         self.close_ranks(map, hints, old, &stay);
         self.end_change(map, old);
-        self.trim(map, heap, old);
+        self.trim(map, heap, hints, old);
         Ok(())
     }
 
     /// Write `words` into an unreachable bucket and its overflow buckets.
     fn fill(&self, map: &mut OwnerMap, hints: &Hints, bucket: u64, words: &[(u64, u8)], overflow: &[Offset]) {
         let mut at = self.bucket_at(bucket);
-        let mut chained = false;
         let mut links = overflow.iter();
         let mut rest = words.iter().peekable();
         loop {
@@ -351,7 +338,7 @@ impl Index {
                     (true, Some(&offset)) => IndexWord::link(offset).0,
                     _ => match rest.next() {
                         Some(&(word, mark)) => {
-                            hints.set_mark(mark_at(bucket, if chained { PLACES } else { number }), mark);
+                            hints.set_mark(self.mark_at(at + (number as u64 + 1) * WORD), mark);
                             word
                         }
                         None => 0,
@@ -363,7 +350,6 @@ impl Index {
                 Some(&offset) => at = offset.0,
                 None => break,
             }
-            chained = true;
         }
         debug_assert!(rest.peek().is_none());
     }
@@ -372,7 +358,6 @@ impl Index {
     /// so that none is ever missing.
     fn close_ranks(&self, map: &mut OwnerMap, hints: &Hints, bucket: u64, stay: &[(u64, u8)]) {
         let mut at = self.bucket_at(bucket);
-        let mut chained = false;
         let mut rest = stay.iter();
         loop {
             let mut next = None;
@@ -385,7 +370,7 @@ impl Index {
                 }
                 match rest.next() {
                     Some(&(word, mark)) => {
-                        hints.set_mark(mark_at(bucket, if chained { PLACES } else { number }), mark);
+                        hints.set_mark(self.mark_at(word_at), mark);
                         map.store(word_at, word);
                     }
                     None => map.store(word_at, 0),
@@ -396,7 +381,6 @@ impl Index {
                 Some(offset) => at = offset.0,
                 None => return,
             }
-            chained = true;
         }
     }
 
@@ -438,7 +422,7 @@ impl Index {
                 continue;
             }
             seen.push(word.0);
-            keep.push((word.0, hints.mark(place.mark_at())));
+            keep.push((word.0, hints.mark(self.mark_at(place.at))));
         }
         let was_odd = map.load(self.bucket_at(bucket)) & 1 == 1;
         if dropped {

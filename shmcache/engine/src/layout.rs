@@ -375,7 +375,6 @@ pub const NO_SLAB: u8 = 0;
 pub mod hints {
     pub const MAGIC: u64 = 0;
     pub const LAYOUT_VERSION: u64 = 8;
-    pub const BYTES: u64 = 16;
     pub const CLIENTS_AT: u64 = 4096;
     pub const CLIENT_BYTES: u64 = 64;
     pub const CLIENTS: u64 = 1024;
@@ -386,7 +385,7 @@ pub mod hints {
     pub const CLIENT_RETRIES: u64 = 24;
     pub const CLIENT_ATTACHED_MS: u64 = 32;
     pub const CLIENT_RANDOM: u64 = 40;
-    /// Marks: one word per bucket, byte p is place p's; byte 7 is shared by all overflow places.
+    /// Marks: a byte for each word of the data region from the first bucket on; only those of buckets and overflow buckets have memory.
     pub const MARKS_AT: u64 = CLIENTS_AT + CLIENTS * CLIENT_BYTES;
 }
 

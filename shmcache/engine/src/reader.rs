@@ -129,7 +129,7 @@ impl ShardReader {
                 continue;
             }
             return Ok(answer.map(|(value, place)| {
-                self.touch(bucket, place);
+                self.touch(place);
                 value
             }));
         }
@@ -146,12 +146,12 @@ impl ShardReader {
         }
     }
 
-    /// The entry in this chain, by what can be seen just now. Err: what is seen cannot be.
+    /// The entry in this chain and the place of its word, by what can be seen just now. Err: what is seen cannot be.
     #[inline]
-    fn search(&self, version: u64, hash: u64, key: &[u8]) -> Result<Option<(Glimpse, usize)>, ()> {
+    fn search(&self, version: u64, hash: u64, key: &[u8]) -> Result<Option<(Glimpse, u64)>, ()> {
         let tag = tag_of(hash);
         let mut at = version;
-        for step in 0..MAX_CHAIN {
+        for _ in 0..MAX_CHAIN {
             let mut next = None;
             for number in 0..PLACES {
                 let word = IndexWord(self.map.load(at + WORD * (number as u64 + 1)));
@@ -161,7 +161,7 @@ impl ShardReader {
                     let offset = word.offset();
                     let meta = self.meta_at(offset)?;
                     if meta.key_bytes() == key.len() as u64 && self.map.equals(offset.0 + meta.key_at(), key) {
-                        return Ok(Some((Glimpse { offset, meta }, if step == 0 { number } else { PLACES })));
+                        return Ok(Some((Glimpse { offset, meta }, at + WORD * (number as u64 + 1))));
                     }
                 }
             }
@@ -196,17 +196,12 @@ impl ShardReader {
     }
 
     #[inline]
-    fn touch(&self, bucket: u64, place: usize) {
+    fn touch(&self, word_at: u64) {
         let mode = self.map.load(header::MARK_MODE);
-        if mode != crate::hints::MARK_NONE && self.hints.covers(bucket) {
-            let random = || self.random();
-            self.hints.touch(
-                mark_at(bucket, place),
-                mode,
-                self.map.load(header::MARK_CLOCK),
-                self.map.load(header::LFU_LOG_FACTOR),
-                random,
-            );
+        if mode != crate::hints::MARK_NONE {
+            let (clock, factor) = (self.map.load(header::MARK_CLOCK), self.map.load(header::LFU_LOG_FACTOR));
+            self.hints
+                .touch(mark_at(self.index_base, word_at), mode, clock, factor, || self.random());
         }
     }
 

@@ -125,7 +125,7 @@ impl Owner {
             map.store(field, value);
         }
         let mut index = Index::new(&map, buckets);
-        let mut hints = Hints::create(hints, buckets)?;
+        let mut hints = Hints::create(hints, region_bytes - index_base)?;
         index
             .commit_buckets(&map, &mut hints, state.buckets())
             .map_err(|_| OwnError::NoSpace("no memory for the index".into()))?;

@@ -13,7 +13,7 @@ const POOL: usize = 16;
 /// The clock turns each time 1/TICKS of the keys has been written.
 const TICKS: u64 = 64;
 /// Older than this many ticks is all the same, and is kept from looking young.
-const OLDEST: u8 = 224;
+const OLDEST: u8 = 176;
 /// Buckets to look into before a sampling gives up (sparse index, few volatile keys).
 const MAX_PROBES: u32 = 2000;
 
@@ -157,64 +157,10 @@ impl Evictor {
         self.pool.clear();
     }
 
-    /// One key was written: turn the clock when it is time, and sweep on.
-    #[inline]
-    pub fn wrote(&mut self, hints: &Hints, map: &mut OwnerMap, keys: u64, buckets: u64) {
-        if self.mode != MARK_CLOCK {
-            return;
-        }
-        self.writes += 1;
-        if self.writes.is_multiple_of(4) {
-            // All buckets come by several times while the byte wraps once: 4 writes a bucket, 256/TICKS turns of all keys.
-            self.sweep_bucket = (self.sweep_bucket + 1) % buckets;
-            let bucket = self.sweep_bucket;
-            for place in 0..=PLACES {
-                let at = crate::hints::mark_at(bucket, place);
-                if (self.clock as u8).wrapping_sub(hints.mark(at)) > OLDEST {
-                    hints.set_mark(at, (self.clock as u8).wrapping_sub(OLDEST));
-                }
-            }
-        }
-        if self.writes >= (keys / TICKS).max(8) {
-            self.writes = 0;
-            self.clock = (self.clock + 1) & 0xff;
-            map.store(header::MARK_CLOCK, self.clock);
-        }
-    }
-
-    /// Lower all counters by one per `lfu_decay_ms`, some buckets at a time. True while a round is under way.
-    pub fn decay(&mut self, hints: &Hints, buckets: u64, now_ms: u64, slice: u64) -> bool {
-        if self.mode != MARK_COUNTER || self.lfu_decay_ms == 0 {
-            return false;
-        }
-        if self.sweep_bucket == 0 {
-            if now_ms < self.decayed_ms + self.lfu_decay_ms {
-                return false;
-            }
-            if self.decayed_ms == 0 {
-                self.decayed_ms = now_ms;
-                return false;
-            }
-            self.decayed_ms = now_ms;
-        }
-        let end = (self.sweep_bucket + slice).min(buckets);
-        for bucket in self.sweep_bucket..end {
-            for place in 0..=PLACES {
-                let at = crate::hints::mark_at(bucket, place);
-                let mark = hints.mark(at);
-                if mark > 0 {
-                    hints.set_mark(at, mark - 1);
-                }
-            }
-        }
-        self.sweep_bucket = if end >= buckets { 0 } else { end };
-        self.sweep_bucket != 0
-    }
-
-    fn score(&mut self, map: &OwnerMap, hints: &Hints, place: Place, word: IndexWord) -> u64 {
+    fn score(&mut self, map: &OwnerMap, hints: &Hints, mark: u64, word: IndexWord) -> u64 {
         match self.policy {
-            Policy::AllKeysLru | Policy::VolatileLru => (self.clock as u8).wrapping_sub(hints.mark(place.mark_at())) as u64,
-            Policy::AllKeysLfu | Policy::VolatileLfu => u64::from(u8::MAX - hints.mark(place.mark_at())),
+            Policy::AllKeysLru | Policy::VolatileLru => (self.clock as u8).wrapping_sub(hints.mark(mark)) as u64,
+            Policy::AllKeysLfu | Policy::VolatileLfu => u64::from(u8::MAX - hints.mark(mark)),
             Policy::VolatileTtl => u64::MAX - map.load(word.offset().0 + 2 * WORD),
             _ => self.random(),
         }
@@ -238,6 +184,67 @@ impl Evictor {
 }
 
 impl Owner {
+    /// One key was written: turn the clock when it is time, and sweep on.
+    #[inline]
+    pub(super) fn turn_clock(&mut self) {
+        if self.evictor.mode != MARK_CLOCK {
+            return;
+        }
+        self.evictor.writes += 1;
+        if self.evictor.writes.is_multiple_of(4) {
+            // A round over all buckets takes 0.7 turns of the keys (4 writes a bucket of 5.6), less than the 1.25 that lie between
+            // OLDEST and the wrap.
+            self.evictor.sweep_bucket = (self.evictor.sweep_bucket + 1) % self.index.state.buckets();
+            let clock = self.evictor.clock as u8;
+            self.change_marks(self.evictor.sweep_bucket, |mark| {
+                if clock.wrapping_sub(mark) > OLDEST {
+                    clock.wrapping_sub(OLDEST)
+                } else {
+                    mark
+                }
+            });
+        }
+        if self.evictor.writes >= (self.keys / TICKS).max(8) {
+            self.evictor.writes = 0;
+            self.evictor.clock = (self.evictor.clock + 1) & 0xff;
+            self.map.store(header::MARK_CLOCK, self.evictor.clock);
+        }
+    }
+
+    /// Lower all access counters by one per `lfu_decay_ms`, `slice` buckets at a time. True while a round is under way.
+    pub(super) fn decay_counters(&mut self, slice: u64) -> bool {
+        let evictor = &mut self.evictor;
+        if evictor.mode != MARK_COUNTER || evictor.lfu_decay_ms == 0 {
+            return false;
+        }
+        if evictor.decayed_ms == 0 {
+            evictor.decayed_ms = self.now_ms;
+        }
+        if evictor.sweep_bucket == 0 {
+            if self.now_ms < evictor.decayed_ms + evictor.lfu_decay_ms {
+                return false;
+            }
+            evictor.decayed_ms = self.now_ms;
+        }
+        let buckets = self.index.state.buckets();
+        let end = (evictor.sweep_bucket + slice).min(buckets);
+        for bucket in evictor.sweep_bucket..end {
+            self.change_marks(bucket, |mark| mark.saturating_sub(1));
+        }
+        self.evictor.sweep_bucket = if end >= buckets { 0 } else { end };
+        self.evictor.sweep_bucket != 0
+    }
+
+    fn change_marks(&self, bucket: u64, change: impl Fn(u8) -> u8) {
+        self.index.for_each(&self.map, bucket, |place, _| {
+            let at = self.index.mark_at(place.at);
+            let (old, new) = (self.hints.mark(at), change(self.hints.mark(at)));
+            if new != old {
+                self.hints.set_mark(at, new);
+            }
+        });
+    }
+
     /// Evict the best of some sampled entries. False if the policy forbids it or there is nothing it could take.
     pub(super) fn evict_one(&mut self) -> bool {
         if self.evictor.policy == Policy::NoEviction || self.keys == 0 {
@@ -273,7 +280,7 @@ impl Owner {
                 }
             });
             for &(place, word) in &places {
-                let score = self.evictor.score(&self.map, &self.hints, place, word);
+                let score = self.evictor.score(&self.map, &self.hints, self.index.mark_at(place.at), word);
                 self.evictor.offer(Candidate { score, bucket, word });
                 seen += 1;
             }
@@ -293,7 +300,12 @@ impl Owner {
         });
         let place = at?;
         let random = matches!(self.evictor.policy, Policy::AllKeysRandom | Policy::VolatileRandom);
-        if !random && self.evictor.score(&self.map, &self.hints, place, candidate.word) < candidate.score {
+        if !random
+            && self
+                .evictor
+                .score(&self.map, &self.hints, self.index.mark_at(place.at), candidate.word)
+                < candidate.score
+        {
             return None;
         }
         let offset = candidate.word.offset();

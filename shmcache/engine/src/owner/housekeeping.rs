@@ -25,7 +25,7 @@ impl Owner {
                 break;
             }
         }
-        more | self.evictor.decay(&self.hints, self.index.state.buckets(), self.now_ms, 4096)
+        more | self.decay_counters(4096)
     }
 
     pub fn publish_gauges(&mut self) {
@@ -154,7 +154,7 @@ impl Owner {
             if self.map.load(self.index.bucket_at(bucket)) & 1 == 1 {
                 return Err(format!("bucket {bucket} is marked as being changed"));
             }
-            self.index.for_each(&self.map, bucket, |place, word| {
+            self.index.for_each(&self.map, bucket, |_, word| {
                 keys += 1;
                 let offset = word.offset();
                 let meta = Meta(self.map.load(offset.0 + WORD));
@@ -162,8 +162,8 @@ impl Owner {
                 let hash = self.index.hash_of(&self.map, offset);
                 if self.index.state.bucket_of(hash) != bucket || tag_of(hash) != word.tag() {
                     error = Some(format!(
-                        "the entry at {} is in bucket {bucket}, place {}, where it does not belong",
-                        offset.0, place.number
+                        "the entry at {} is in bucket {bucket}, where it does not belong",
+                        offset.0
                     ));
                 } else if meta.has_deadline() != word.has_deadline() {
                     error = Some(format!(

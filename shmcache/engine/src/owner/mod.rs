@@ -166,7 +166,7 @@ impl Owner {
         match &entry {
             Some(Entry { place: Some(place), .. }) => {
                 self.counters.hits += 1;
-                self.evictor.touch(&self.hints, place.mark_at());
+                self.evictor.touch(&self.hints, self.index.mark_at(place.at));
             }
             Some(_) => self.counters.hits += 1,
             None => self.counters.misses += 1,
@@ -304,7 +304,7 @@ impl Owner {
             return Ok((found.place, Some(found)));
         }
         loop {
-            match self.index.empty_place(&mut self.map, &mut self.heap, hash) {
+            match self.index.empty_place(&mut self.map, &mut self.heap, &mut self.hints, hash) {
                 Ok(place) => return Ok((place, None)),
                 Err(full) => self.make_way(full)?,
             }
@@ -366,16 +366,15 @@ impl Owner {
             Some(old) => {
                 self.heap.free(&mut self.map, old.offset, old.meta.entry_bytes());
                 pass(FailPoint::EntryFreed);
-                self.evictor.touch(&self.hints, place.mark_at());
+                self.evictor.touch(&self.hints, self.index.mark_at(place.at));
             }
             None => {
                 self.keys += 1;
-                self.evictor.mark_new(&self.hints, place.mark_at());
+                self.evictor.mark_new(&self.hints, self.index.mark_at(place.at));
                 self.grow_index();
             }
         }
-        self.evictor
-            .wrote(&self.hints, &mut self.map, self.keys, self.index.state.buckets());
+        self.turn_clock();
     }
 
     /// Split as many buckets as the new key asks for. Without memory the chains get longer until there is some.
@@ -455,7 +454,8 @@ impl Owner {
         self.heap.free(&mut self.map, found.offset, found.meta.entry_bytes());
         pass(FailPoint::EntryFreed);
         self.keys -= 1;
-        self.index.trim(&mut self.map, &mut self.heap, found.place.bucket);
+        self.index
+            .trim(&mut self.map, &mut self.heap, &self.hints, found.place.bucket);
     }
 
     /// Change a live entry's deadline (unix ms, 0 = none).
@@ -531,7 +531,8 @@ impl Owner {
         if needed > self.memory_bytes {
             return Err(Refused::OutOfMemory);
         }
-        while self.used_bytes() + needed > self.memory_bytes {
+        // A new key may need an overflow bucket as well.
+        while self.used_bytes() + needed + BUCKET_BYTES > self.memory_bytes {
             if !self.evict_one() {
                 return Err(Refused::OutOfMemory);
             }
