@@ -82,4 +82,8 @@ def _print(name: str, keys: int, rows: list[Row]) -> None:
         times = [_number(value) for value in (row.p50_us, row.p99_us, row.p999_us)]
         values = (_number(row.value), row.unit, row.target, row.peer, _number(row.peer_value), _number(row.ratio))
         table.add_row(row.work, *values, *times, row.note)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        # A file or a pipe has no width: whole lines are easier to read there than 80 columns.
+        console = Console(width=200)
+    console.print(table)

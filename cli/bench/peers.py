@@ -1,0 +1,55 @@
+"""Peers that are measured in the same run: started for it on a unix socket, ended with it."""
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+START_S_MAX = 10.0
+
+
+class PeerMissing(Exception):
+    """The peer is not installed; the text says what is missing."""
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise PeerMissing(f"{name} is not installed")
+    return path
+
+
+@contextlib.contextmanager
+def _running(command: list[str], socket: Path) -> Iterator[None]:
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + START_S_MAX
+        while not socket.exists():
+            if time.monotonic() > until or process.poll() is not None:
+                raise PeerMissing(f"{command[0]} did not start")
+            time.sleep(0.01)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def redis_server() -> Iterator[tuple[Any, Path]]:
+    """redis-py's client of a fresh redis-server without persistence, and its socket."""
+    try:
+        import redis
+    except ImportError:
+        raise PeerMissing("redis-py is not installed (pip install 'shmcache[bench]')") from None
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "redis.sock"
+        command = [_program("redis-server"), "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+        with _running(command, socket):
+            client = redis.Redis(unix_socket_path=str(socket))
+            client.ping()
+            yield client, socket
+            client.close()
