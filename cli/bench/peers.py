@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket as sockets
 import subprocess
 import tempfile
 import time
@@ -53,3 +54,18 @@ def redis_server() -> Iterator[tuple[Any, Path]]:
             client.ping()
             yield client, socket
             client.close()
+
+
+@contextlib.contextmanager
+def memcached_socket() -> Iterator[sockets.socket]:
+    """A connection to a fresh memcached over a unix socket."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memcached.sock"
+        # As root it insists on being told whose rights it takes; -t 1: one thread, as one worker.
+        with _running([_program("memcached"), "-u", "root", "-s", str(path), "-t", "1"], path):
+            connection = sockets.socket(sockets.AF_UNIX)
+            connection.connect(str(path))
+            try:
+                yield connection
+            finally:
+                connection.close()
