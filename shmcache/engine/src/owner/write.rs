@@ -1,0 +1,344 @@
+//! Writing: the four steps of every mutation (see the top of `owner`), and making room for them.
+
+use super::{Entry, Owner, Refused};
+use crate::clock::next_stamp;
+use crate::deadlines::Deadlines;
+use crate::failpoint::{pass, FailPoint};
+use crate::heap::{Full, Heap};
+use crate::index::{Found, Place};
+use crate::layout::*;
+use crate::log::{Effect, Record};
+
+impl Owner {
+    #[inline]
+    pub(super) fn next_stamp(&mut self) -> u64 {
+        self.last_stamp = next_stamp(self.last_stamp, self.now_ms);
+        self.map.store(header::LAST_STAMP, self.last_stamp);
+        self.last_stamp
+    }
+
+    /// Give a key this value. `deadline` unix ms, 0 = none. Returns the stamp of the write.
+    #[inline]
+    pub fn put(&mut self, key: &[u8], kind: Kind, value: &[u8], deadline: u64) -> Result<u64, Refused> {
+        let offset = self.new_entry(key, kind, value, deadline)?;
+        let stamp = self.next_stamp();
+        self.map.store(offset.0, stamp);
+        if self.group.is_some() {
+            self.pend(key, Some(offset), stamp);
+            return Ok(stamp);
+        }
+        self.put_entry(key, value, offset, stamp, deadline)?;
+        Ok(stamp)
+    }
+
+    /// Steps 2 to 4 for an entry that is written.
+    #[inline]
+    pub(super) fn put_entry(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        offset: Offset,
+        stamp: u64,
+        deadline: u64,
+    ) -> Result<(), Refused> {
+        let place = match self.place_for(key) {
+            Ok(place) => place,
+            Err(refused) => {
+                self.free_entry(offset);
+                return Err(refused);
+            }
+        };
+        self.stage_set(key, value, offset, stamp, deadline, false);
+        self.log.commit();
+        pass(FailPoint::LogPublished);
+        self.link(place, key, offset);
+        self.applied();
+        Ok(())
+    }
+
+    /// Steps 1: memory for an entry, filled in but for its stamp.
+    pub(super) fn new_entry(&mut self, key: &[u8], kind: Kind, value: &[u8], deadline: u64) -> Result<Offset, Refused> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(Refused::KeyTooLong);
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(Refused::ValueTooLong);
+        }
+        let meta = Meta::new(kind, key.len(), value.len(), deadline != 0);
+        let offset = self.allocate(meta.entry_bytes())?;
+        self.map.store(offset.0, 0);
+        self.map.store(offset.0 + WORD, meta.0);
+        if deadline != 0 {
+            self.map.store(offset.0 + 2 * WORD, deadline);
+        }
+        self.map.write(offset.0 + meta.key_at(), key);
+        self.map.write(offset.0 + meta.value_at(), value);
+        pass(FailPoint::EntryWritten);
+        Ok(offset)
+    }
+
+    pub(super) fn free_entry(&mut self, offset: Offset) {
+        let meta = Meta(self.map.load(offset.0 + WORD));
+        self.heap.free(&mut self.map, offset, meta.entry_bytes());
+    }
+
+    /// Where the key's word is, or is to be. Nothing can fail after this.
+    #[inline]
+    pub(super) fn place_for(&mut self, key: &[u8]) -> Result<(Place, Option<Found>), Refused> {
+        let hash = self.index.hash(key);
+        if let Some(found) = self.index.find(&self.map, hash, key) {
+            return Ok((found.place, Some(found)));
+        }
+        loop {
+            match self.index.empty_place(&mut self.map, &mut self.heap, &mut self.hints, hash) {
+                Ok(place) => return Ok((place, None)),
+                Err(full) => self.make_way(full)?,
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn stage_set(&mut self, key: &[u8], value: &[u8], offset: Offset, stamp: u64, deadline: u64, more: bool) {
+        let record = Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect: Effect::Set,
+            more,
+            deadline,
+            key,
+            value,
+        };
+        if value.len() <= self.log.max_value_bytes() {
+            self.log.stage(record);
+        } else {
+            let mut reference = [0; 16];
+            reference[..8].copy_from_slice(&offset.0.to_le_bytes());
+            reference[8..].copy_from_slice(&(value.len() as u64).to_le_bytes());
+            self.log.stage(Record {
+                effect: Effect::SetRef,
+                value: &reference,
+                ..record
+            });
+        }
+    }
+
+    #[inline]
+    pub(super) fn stage_delete(&mut self, key: &[u8], effect: Effect, stamp: u64, more: bool) {
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect,
+            more,
+            deadline: 0,
+            key,
+            value: &[],
+        });
+    }
+
+    /// Step 3 for a new value.
+    #[inline]
+    pub(super) fn link(&mut self, (place, old): (Place, Option<Found>), key: &[u8], offset: Offset) {
+        let meta = Meta(self.map.load(offset.0 + WORD));
+        let word = IndexWord::entry(tag_of(self.index.hash(key)), offset, meta.has_deadline());
+        self.index.swing(&mut self.map, place, word);
+        if meta.has_deadline() {
+            self.deadlines.note(place.bucket, self.map.load(offset.0 + 2 * WORD));
+        }
+        match old {
+            Some(old) => {
+                self.heap.free(&mut self.map, old.offset, old.meta.entry_bytes());
+                pass(FailPoint::EntryFreed);
+                self.evictor.touch(&self.hints, self.index.mark_at(place.at));
+            }
+            None => {
+                self.keys += 1;
+                self.evictor.mark_new(&self.hints, self.index.mark_at(place.at));
+                self.grow_index();
+            }
+        }
+        self.turn_clock();
+    }
+
+    /// Split as many buckets as the new key asks for. Without memory the chains get longer until there is some.
+    #[inline]
+    pub(super) fn grow_index(&mut self) {
+        for _ in 0..2 {
+            if !self.index.wants_split(self.keys) {
+                return;
+            }
+            let (old, new) = (self.index.state.split(), self.index.state.buckets());
+            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_bytes
+                || self.index.split(&mut self.map, &mut self.heap, &mut self.hints).is_err()
+            {
+                return;
+            }
+            self.deadlines.inherit(old, new);
+        }
+    }
+
+    /// Step 4.
+    #[inline]
+    pub(super) fn applied(&mut self) {
+        self.map.publish(header::APPLIED_SEQ, self.log.seq);
+        self.map.publish(header::APPLIED_POSITION, self.log.head());
+        pass(FailPoint::Applied);
+    }
+
+    /// Delete a key. False if there is none.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        if self.lookup(key).is_none() {
+            return false;
+        }
+        if self.group.is_some() {
+            let stamp = self.next_stamp();
+            self.pend(key, None, stamp);
+            return true;
+        }
+        let hash = self.index.hash(key);
+        if let Some(found) = self.index.find(&self.map, hash, key) {
+            self.erase(&found, Effect::Delete);
+        }
+        true
+    }
+
+    /// Delete an entry of the index, for the reason that the log will tell.
+    pub(super) fn erase(&mut self, found: &Found, effect: Effect) {
+        let stamp = self.next_stamp();
+        self.erase_stamped(found, effect, stamp);
+    }
+
+    pub(super) fn erase_stamped(&mut self, found: &Found, effect: Effect, stamp: u64) {
+        let key = self.map.slice(found.offset.0 + found.meta.key_at(), found.meta.key_bytes());
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect,
+            more: false,
+            deadline: 0,
+            key,
+            value: &[],
+        });
+        self.log.commit();
+        pass(FailPoint::LogPublished);
+        match effect {
+            Effect::Expired => self.counters.expired += 1,
+            Effect::Evicted => self.counters.evicted += 1,
+            _ => {}
+        }
+        self.unlink(found);
+        self.applied();
+    }
+
+    pub(super) fn unlink(&mut self, found: &Found) {
+        self.index.swing(&mut self.map, found.place, IndexWord::EMPTY);
+        self.heap.free(&mut self.map, found.offset, found.meta.entry_bytes());
+        pass(FailPoint::EntryFreed);
+        self.keys -= 1;
+        self.index
+            .trim(&mut self.map, &mut self.heap, &self.hints, found.place.bucket);
+    }
+
+    /// Change a live entry's deadline (unix ms, 0 = none).
+    pub fn set_deadline(&mut self, key: &[u8], entry: &Entry, deadline: u64) -> Result<(), Refused> {
+        if deadline == 0 && !entry.meta.has_deadline() {
+            return Ok(());
+        }
+        let in_place = entry.meta.has_deadline() && deadline != 0 && self.group.is_none();
+        if !in_place {
+            let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+            let value = self.value(entry).to_vec();
+            return self.put(key, kind, &value, deadline).map(|_| ());
+        }
+        let stamp = self.next_stamp();
+        self.log.stage(Record {
+            seq: 0,
+            stamp,
+            epoch: self.epoch,
+            node: 0,
+            effect: Effect::Deadline,
+            more: false,
+            deadline,
+            key,
+            value: &[],
+        });
+        self.log.commit();
+        pass(FailPoint::LogPublished);
+        let place = entry.place.expect("no group is open");
+        self.store_deadline(place, entry.offset, deadline, stamp);
+        self.applied();
+        Ok(())
+    }
+
+    pub(super) fn store_deadline(&mut self, place: Place, offset: Offset, deadline: u64, stamp: u64) {
+        self.index.begin_change(&mut self.map, place.bucket);
+        self.map.store(offset.0 + 2 * WORD, deadline);
+        pass(FailPoint::DeadlineStored);
+        // The stamp last: a redo that finds it done has nothing left to do.
+        self.map.publish(offset.0, stamp);
+        pass(FailPoint::StampStored);
+        self.index.end_change(&mut self.map, place.bucket);
+        self.deadlines.note(place.bucket, deadline);
+    }
+
+    /// Delete everything in the shard.
+    pub fn flush(&mut self) {
+        let stamp = self.next_stamp();
+        self.flush_stamped(stamp);
+    }
+
+    pub(super) fn flush_stamped(&mut self, stamp: u64) {
+        self.stage_delete(&[], Effect::Flush, stamp, false);
+        self.log.commit();
+        pass(FailPoint::LogPublished);
+        self.drop_all();
+        self.applied();
+    }
+
+    pub(super) fn drop_all(&mut self) {
+        self.index.flush(&mut self.map);
+        self.heap.clear(&mut self.map);
+        self.keys = 0;
+        self.deadlines = Deadlines::new(self.map.load(header::CREATED_MS), self.index.state.buckets(), true);
+        self.evictor.forget();
+    }
+
+    // ------------------------------------------------------------ memory
+
+    /// Memory for an entry of `bytes`; evicts what the policy lets it.
+    #[inline]
+    pub(super) fn allocate(&mut self, bytes: u64) -> Result<Offset, Refused> {
+        let needed = Heap::footprint(bytes);
+        if needed > self.memory_bytes {
+            return Err(Refused::OutOfMemory);
+        }
+        // A new key may need an overflow bucket as well.
+        while self.used_bytes() + needed + BUCKET_BYTES > self.memory_bytes {
+            if !self.evict_one() {
+                return Err(Refused::OutOfMemory);
+            }
+        }
+        loop {
+            match self.heap.allocate(&mut self.map, bytes) {
+                Ok(offset) => return Ok(offset),
+                Err(full) => self.make_way(full)?,
+            }
+        }
+    }
+
+    /// There are no pages: empty a sparse slab, else evict.
+    pub(super) fn make_way(&mut self, full: Full) -> Result<(), Refused> {
+        if self.compact() || self.evict_one() {
+            return Ok(());
+        }
+        Err(match full {
+            Full::Limit => Refused::OutOfMemory,
+            Full::System => Refused::NoSpace,
+        })
+    }
+}
