@@ -77,19 +77,45 @@ impl ShardReader {
         IndexState(self.map.word(header::INDEX_STATE).load(Ordering::Acquire))
     }
 
-    /// Warm the cache for a lookup of this key.
+    /// The key's hash in this shard.
     #[inline]
-    pub fn prefetch(&self, key: &[u8]) {
-        let hash = xxh3_64_with_seed(key, self.seed);
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed)
+    }
+
+    /// Warm the cache for a lookup: first the bucket, later, when that has come, the entry.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: u64) {
         self.map
             .prefetch(self.index_base + self.state().bucket_of(hash) * BUCKET_BYTES);
+    }
+
+    #[inline]
+    pub fn prefetch_entry(&self, hash: u64) {
+        let at = self.index_base + self.state().bucket_of(hash) * BUCKET_BYTES;
+        for place in 1..=PLACES as u64 {
+            let word = IndexWord(self.map.load(at + place * WORD));
+            if word.tag() == tag_of(hash) && !word.is_link() {
+                self.map.prefetch(word.offset().0);
+                self.map.prefetch(word.offset().0 + BUCKET_BYTES);
+            }
+        }
     }
 
     /// Find the key's live entry and copy what is wanted with `copy`, which may be called several times and whose result counts
     /// only if the lookup says so.
     #[inline]
-    pub fn read<T>(&self, key: &[u8], mut copy: impl FnMut(&ReaderMap, Glimpse) -> T) -> Result<Option<T>, Unread> {
-        let hash = xxh3_64_with_seed(key, self.seed);
+    pub fn read<T>(&self, key: &[u8], copy: impl FnMut(&ReaderMap, Glimpse) -> T) -> Result<Option<T>, Unread> {
+        self.read_hashed(self.hash(key), key, copy)
+    }
+
+    #[inline]
+    pub fn read_hashed<T>(
+        &self,
+        hash: u64,
+        key: &[u8],
+        mut copy: impl FnMut(&ReaderMap, Glimpse) -> T,
+    ) -> Result<Option<T>, Unread> {
         for attempt in 0..SPINS + YIELDS {
             if attempt > 0 {
                 self.wait(attempt);

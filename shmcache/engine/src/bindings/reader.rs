@@ -15,6 +15,9 @@ use crate::slots::slot_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+/// How many keys before its turn an entry of MGET is fetched into the processor's cache.
+const ENTRIES_AHEAD: usize = 4;
+
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 struct PyReader {
     shards: Vec<ShardReader>,
@@ -35,14 +38,25 @@ impl PyReader {
     #[inline]
     fn read_value<'py>(&self, py: Python<'py>, key: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
         let shard = self.shard_of(key);
+        self.read_hashed(py, shard, shard.hash(key), key)
+    }
+
+    #[inline]
+    fn read_hashed<'py>(
+        &self,
+        py: Python<'py>,
+        shard: &ShardReader,
+        hash: u64,
+        key: &[u8],
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let found = if self.decode {
-            let text = shard.read(key, |map, glimpse| (glimpse.meta.kind_code(), copy_value(map, glimpse)));
+            let text = shard.read_hashed(hash, key, |map, glimpse| (glimpse.meta.kind_code(), copy_value(map, glimpse)));
             match text.map_err(errors::unread)? {
                 Some((kind, data)) => Some((kind, value_object(py, &data, true)?)),
                 None => None,
             }
         } else {
-            let bytes = shard.read(key, |map, glimpse| {
+            let bytes = shard.read_hashed(hash, key, |map, glimpse| {
                 let length = glimpse.meta.value_bytes() as usize;
                 let bytes = PyBytes::new_with(py, length, |buffer| {
                     map.read(glimpse.offset.0 + glimpse.meta.value_at(), buffer);
@@ -103,14 +117,27 @@ impl PyReader {
 
     #[pyo3(signature = (keys, /))]
     fn mget<'py>(&self, py: Python<'py>, keys: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        let keys: Vec<Bound<PyAny>> = keys.try_iter()?.collect::<PyResult<_>>()?;
+        // The list of references keeps the keys alive whatever runs while values are made.
+        let keys: Vec<Bound<PyAny>> = match keys.cast_exact::<PyList>() {
+            Ok(list) => list.iter().collect(),
+            Err(_) => keys.try_iter()?.collect::<PyResult<_>>()?,
+        };
+        let mut hashed = Vec::with_capacity(keys.len());
+        for key in &keys {
+            hashed.push(bytes_of(key, |key| {
+                let shard = self.shard_of(key);
+                let hash = shard.hash(key);
+                shard.prefetch_bucket(hash);
+                (shard, hash)
+            })?);
+        }
         let mut values = Vec::with_capacity(keys.len());
-        const AHEAD: usize = 6;
         for (index, key) in keys.iter().enumerate() {
-            if let Some(next) = keys.get(index + AHEAD) {
-                bytes_of(next, |key| self.shard_of(key).prefetch(key))?;
+            if let Some((shard, hash)) = hashed.get(index + ENTRIES_AHEAD) {
+                shard.prefetch_entry(*hash);
             }
-            let value = match bytes_of(key, |key| self.read_value(py, key))? {
+            let (shard, hash) = hashed[index];
+            let value = match bytes_of(key, |key| self.read_hashed(py, shard, hash, key))? {
                 Ok(value) => value,
                 // As in Redis: what is no string is no value here.
                 Err(error) if error.is_instance_of::<errors::CommandError>(py) => None,
@@ -262,7 +289,8 @@ impl View for Local<'_> {
     }
 
     fn prefetch(&self, key: &[u8]) {
-        self.reader.shard_of(key).prefetch(key);
+        let shard = self.reader.shard_of(key);
+        shard.prefetch_bucket(shard.hash(key));
     }
 }
 
