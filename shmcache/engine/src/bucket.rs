@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! owner                                    reader
-//! version = odd          (relaxed)         v1 = version        (acquire)  -- pairs with [E]
+//! version = odd          (release)         v1 = version        (acquire)  -- pairs with [E]
 //! fence(release)   [A]                     if v1 odd: retry
 //! change words, free and reuse memory      read words, entries (relaxed)
 //! version = even         (release) [E]     fence(acquire)      -- pairs with [A]
@@ -22,7 +22,8 @@ use crate::sync::{fence, Ordering, Word};
 pub fn begin_change(version: &impl Word) {
     let now = version.load(Ordering::Relaxed);
     // A bucket whose owner died in the middle is odd already and stays so: the parity matters, not the count.
-    version.store(now | 1, Ordering::Relaxed);
+    // Release: the journal word that names this bucket is in memory before, so that a repair finds every odd bucket.
+    version.store(now | 1, Ordering::Release);
     fence(Ordering::Release); // [A]
 }
 

@@ -274,8 +274,8 @@ impl Index {
         keys * LOAD_DENOMINATOR > self.state.buckets() * LOAD_NUMERATOR
     }
 
-    /// Split one bucket in two. An error leaves everything as it was (chains get longer instead).
-    pub fn split(&mut self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints) -> Result<(), Full> {
+    /// Split one bucket in two; how many entries went to the new one. An error leaves everything as it was (chains get longer instead).
+    pub fn split(&mut self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints) -> Result<u64, Full> {
         let old = self.state.split();
         let new = self.state.buckets();
         self.commit_buckets(map, hints, new + 1)?;
@@ -322,7 +322,7 @@ impl Index {
         self.close_ranks(map, hints, old, &stay);
         self.end_change(map, old);
         self.trim(map, heap, hints, old);
-        Ok(())
+        Ok(go.len() as u64)
     }
 
     /// Write `words` into an unreachable bucket and its overflow buckets.

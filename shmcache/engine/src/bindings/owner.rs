@@ -26,6 +26,10 @@ fn policy(name: &str) -> PyResult<Policy> {
     })
 }
 
+fn damaged(what: String) -> PyErr {
+    EngineError::new_err(format!("the region contradicts itself: {what}"))
+}
+
 impl PyOwner {
     fn get(&mut self) -> PyResult<&mut Owner> {
         self.owner
@@ -124,7 +128,7 @@ impl PyOwner {
 
     #[pyo3(signature = (budget_us = 1000))]
     fn tick(&mut self, budget_us: u64) -> PyResult<bool> {
-        Ok(self.get()?.tick(Duration::from_micros(budget_us)))
+        self.get()?.tick(Duration::from_micros(budget_us)).map_err(damaged)
     }
 
     #[pyo3(signature = (**options))]
@@ -205,6 +209,7 @@ impl PyOwner {
             ("generation", owner.generation()),
             ("epoch", owner.epoch() as u64),
             ("samples", owner.samples()),
+            ("rebuilding", owner.is_rebuilding() as u64),
         ] {
             dict.set_item(name, value)?;
         }
@@ -246,10 +251,7 @@ impl PyOwner {
     }
 
     fn verify<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let keys = self
-            .get()?
-            .verify()
-            .map_err(|what| EngineError::new_err(format!("the region contradicts itself: {what}")))?;
+        let keys = self.get()?.verify().map_err(damaged)?;
         let dict = PyDict::new(py);
         dict.set_item("keys", keys)?;
         Ok(dict)

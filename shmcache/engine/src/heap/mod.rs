@@ -1,9 +1,10 @@
 //! The heap: slabs of equal places for entries up to 16 KiB, page runs for larger ones, all from one array of pages.
 //!
 //! What lies in shared memory is only the page table (which class a slab has). Free places and runs are the owner's
-//! private knowledge, rebuilt from the index after a restart: see [`Rebuild`].
+//! private knowledge, rebuilt from the index after a restart, in slices: see `rebuild.rs`.
 
 pub mod classes;
+mod rebuild;
 mod runs;
 mod slab;
 
@@ -13,6 +14,7 @@ use crate::memory::OwnerMap;
 use classes::*;
 use runs::Runs;
 use slab::{Slab, NOT_LISTED};
+use std::collections::BTreeMap;
 
 /// Why memory cannot be had.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -49,6 +51,8 @@ pub struct Heap {
     used_bytes: u64,
     /// Bytes of slab places, used or not.
     slab_bytes: u64,
+    /// While the index has not been walked after an attach: the large entries known so far, first page -> pages.
+    unsure: Option<BTreeMap<u64, u64>>,
 }
 
 impl Heap {
@@ -68,6 +72,7 @@ impl Heap {
             listed: vec![Vec::new(); CLASSES],
             used_bytes: 0,
             slab_bytes: 0,
+            unsure: None,
         }
     }
 
@@ -102,6 +107,9 @@ impl Heap {
         let pages = bytes.div_ceil(PAGE_BYTES);
         let first = self.take_pages(map, pages)?;
         self.used_bytes += pages * PAGE_BYTES;
+        if let Some(large) = &mut self.unsure {
+            large.insert(first, pages);
+        }
         Ok(Offset(self.base + first * PAGE_BYTES))
     }
 
@@ -147,8 +155,12 @@ impl Heap {
             self.free_place(map, offset);
         } else {
             let pages = bytes.div_ceil(PAGE_BYTES);
-            self.used_bytes -= pages * PAGE_BYTES;
-            self.runs.give((offset.0 - self.base) / PAGE_BYTES, pages);
+            let first = (offset.0 - self.base) / PAGE_BYTES;
+            self.used_bytes = self.used_bytes.saturating_sub(pages * PAGE_BYTES);
+            if let Some(large) = &mut self.unsure {
+                large.remove(&first);
+            }
+            self.runs.give(first, pages);
         }
     }
 
@@ -163,7 +175,8 @@ impl Heap {
         let slab = &mut self.slabs[number as usize];
         slab.give(at);
         let class = slab.class;
-        self.used_bytes -= class_bytes(class);
+        // Saturating: until the index has been walked after an attach this is an estimate.
+        self.used_bytes = self.used_bytes.saturating_sub(class_bytes(class));
         if slab.listed_at == NOT_LISTED {
             slab.listed_at = self.listed[class].len() as u32;
             self.listed[class].push(number);
@@ -194,8 +207,10 @@ impl Heap {
         let (first, class) = (slab.first_page as usize, slab.class);
         self.slab_of_page[first..first + SLAB_PAGES as usize].fill(number + 1);
         self.slab_bytes += SLAB_BYTES;
-        slab.listed_at = self.listed[class].len() as u32;
-        self.listed[class].push(number);
+        if slab.free() > 0 {
+            slab.listed_at = self.listed[class].len() as u32;
+            self.listed[class].push(number);
+        }
         if number as usize == self.slabs.len() {
             self.slabs.push(slab);
         } else {
@@ -321,7 +336,7 @@ impl Heap {
         }
         let mut used = 0;
         for (number, slab) in self.slabs.iter().enumerate() {
-            if self.slab_of_page.get(slab.first_page as usize) != Some(&(number as u32 + 1)) {
+            if !self.is_alive(number as u32) {
                 continue; // a spare place
             }
             used += slab.used() * class_bytes(slab.class);
@@ -341,91 +356,5 @@ impl Heap {
             ));
         }
         Ok(())
-    }
-}
-
-/// Rebuilding the private half from a walk of the index.
-pub struct Rebuild {
-    heap: Heap,
-    /// (first page, pages) of large entries.
-    large: Vec<(u64, u64)>,
-}
-
-impl Rebuild {
-    pub fn new(map: &OwnerMap) -> Rebuild {
-        let mut heap = Heap::new(map);
-        let mut page = 0;
-        while page < heap.committed_pages {
-            let mark = map.byte(heap.page_table + page);
-            if mark == NO_SLAB {
-                page += 1;
-                continue;
-            }
-            heap.register(Slab::new(page, mark as usize - 1));
-            page += SLAB_PAGES;
-        }
-        Rebuild { heap, large: Vec::new() }
-    }
-
-    /// True if the offset lies in the committed heap.
-    pub fn contains(&self, offset: Offset) -> bool {
-        offset.0 >= self.heap.base && offset.0 < self.heap.base + self.heap.committed_bytes()
-    }
-
-    /// The index (or a chain) points at this place. Returns false if something else did so before.
-    /// `large_bytes` is asked only for what lies in no slab.
-    #[inline]
-    pub fn mark_used(&mut self, offset: Offset, large_bytes: impl FnOnce() -> u64) -> bool {
-        let at = offset.0 - self.heap.base;
-        match self.heap.slab_of_page[(at / PAGE_BYTES) as usize] {
-            0 => {
-                let pages = large_bytes().div_ceil(PAGE_BYTES);
-                self.heap.used_bytes += pages * PAGE_BYTES;
-                self.large.push((at / PAGE_BYTES, pages));
-                true
-            }
-            number => {
-                let slab = &mut self.heap.slabs[number as usize - 1];
-                let fresh = slab.mark_used(at);
-                if fresh {
-                    self.heap.used_bytes += class_bytes(slab.class);
-                }
-                fresh
-            }
-        }
-    }
-
-    /// All places are known: the rest is free.
-    pub fn finish(mut self, map: &mut OwnerMap) -> Heap {
-        let heap = &mut self.heap;
-        for number in 0..heap.slabs.len() as u32 {
-            if heap.slabs[number as usize].free() == 0 {
-                heap.unlist(number);
-            }
-        }
-        let mut taken: Vec<(u64, u64)> = heap
-            .slabs
-            .iter()
-            .map(|slab| (slab.first_page, SLAB_PAGES))
-            .chain(self.large)
-            .collect();
-        taken.sort_unstable();
-        let mut next = 0;
-        for (first, pages) in taken {
-            if first > next {
-                heap.runs.give(next, first - next);
-            }
-            next = first + pages;
-        }
-        if next < heap.committed_pages {
-            heap.runs.give(next, heap.committed_pages - next);
-        }
-        let empty: Vec<u32> = (0..heap.slabs.len() as u32)
-            .filter(|&number| heap.slabs[number as usize].used() == 0)
-            .collect();
-        for number in empty {
-            heap.drop_slab(map, number);
-        }
-        self.heap
     }
 }

@@ -13,6 +13,9 @@ pub struct Slab {
     map: Box<[u64]>,
     /// No free place lies in a word before this one.
     hint: u32,
+    /// While a rebuild is under way, in a slab that is older than it: bit set = an entry is known to be there. What is neither here nor free
+    /// may be an entry or garbage.
+    seen: Option<Box<[u64]>>,
 }
 
 pub const NOT_LISTED: u32 = u32::MAX;
@@ -31,7 +34,36 @@ impl Slab {
             free: places as u32,
             map,
             hint: 0,
+            seen: None,
         }
+    }
+
+    /// A slab of a former owner: nothing in it may be given away before the index has been walked.
+    pub fn unknown(first_page: u64, class: usize) -> Slab {
+        let words = class_places(class).div_ceil(64) as usize;
+        let nothing = || vec![0u64; words].into_boxed_slice();
+        Slab {
+            first_page,
+            class,
+            listed_at: NOT_LISTED,
+            free: 0,
+            map: nothing(),
+            hint: 0,
+            seen: Some(nothing()),
+        }
+    }
+
+    /// The index has been walked: what was not seen is free.
+    pub fn become_known(&mut self) {
+        let Some(seen) = self.seen.take() else { return };
+        *self = Slab {
+            listed_at: self.listed_at,
+            ..Slab::new(self.first_page, self.class)
+        };
+        for (free, seen) in self.map.iter_mut().zip(seen) {
+            *free &= !seen;
+        }
+        self.free = self.map.iter().map(|word| word.count_ones()).sum();
     }
 
     pub fn free(&self) -> u64 {
@@ -64,6 +96,9 @@ impl Slab {
         let bit = self.map[word].trailing_zeros() as u64;
         self.map[word] &= self.map[word] - 1;
         self.free -= 1;
+        if let Some(seen) = &mut self.seen {
+            seen[word] |= 1 << bit;
+        }
         self.place_at(word as u64 * 64 + bit)
     }
 
@@ -76,18 +111,18 @@ impl Slab {
         self.map[word] |= 1 << bit;
         self.hint = self.hint.min(word as u32);
         self.free += 1;
+        if let Some(seen) = &mut self.seen {
+            seen[word] &= !(1 << bit);
+        }
     }
 
-    /// While rebuilding: the index points at this place. False if it did already.
-    pub fn mark_used(&mut self, heap_at: u64) -> bool {
+    /// The index points at this place.
+    #[inline]
+    pub fn see(&mut self, heap_at: u64) {
         let place = self.place_of(heap_at);
-        let (word, bit) = ((place / 64) as usize, place % 64);
-        let was_free = self.map[word] >> bit & 1 == 1;
-        if was_free {
-            self.map[word] &= !(1 << bit);
-            self.free -= 1;
+        if let Some(seen) = &mut self.seen {
+            seen[(place / 64) as usize] |= 1 << (place % 64);
         }
-        was_free
     }
 
     /// Byte positions of the used places.

@@ -34,8 +34,12 @@ impl Owner {
                 self.link(place, record.key, offset);
             }
             Effect::SetRef if newer => {
+                let offset = reference_offset(record.value);
+                let bytes = Meta(self.map.load(offset.0 + WORD)).entry_bytes();
+                // Written, but linked by nothing that the walk could find in a bucket it has passed.
+                self.heap.adopt(offset, bytes);
                 let place = self.place_for(record.key).map_err(refused)?;
-                self.link(place, record.key, reference_offset(record.value));
+                self.link(place, record.key, offset);
             }
             Effect::Delete | Effect::Expired | Effect::Evicted => {
                 if let (Some(found), true) = (found, newer) {

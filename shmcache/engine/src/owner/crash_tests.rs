@@ -49,7 +49,7 @@ fn random_operation(random: &mut Random, keys: u64, nested: bool) -> Operation {
             1..=4 => random.below(3000),
             _ => random.below(100),
         };
-        let byte = random.next() as u8;
+        let byte = random.number() as u8;
         vec![byte; length as usize]
     };
     match random.below(if nested { 70 } else { 100 }) {
@@ -199,9 +199,6 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
             }
             drop(owner);
             owner = regions.attach().expect("a region can always be attached");
-            owner
-                .verify()
-                .unwrap_or_else(|what| panic!("after a crash at {name} (seed {seed}, round {round}): {what}"));
             let found = contents(&mut owner);
             let mut with = model.clone();
             if let Some(operation) = &in_flight {
@@ -213,6 +210,20 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
                 "after a crash at {name} (seed {seed}, round {round}): acknowledged writes are missing or half of one is there"
             );
             model = found;
+            // Work goes on while the index is still being walked.
+            for _ in 0..random.below(3) * 40 {
+                let operation = random_operation(&mut random, keys, false);
+                operation.on_owner(&mut owner);
+                operation.on_model(&mut model);
+                owner.walk_slice(random.below(4) * random.below(20)).expect("a sound region");
+            }
+            owner
+                .verify()
+                .unwrap_or_else(|what| panic!("after a crash at {name} (seed {seed}, round {round}): {what}"));
+            assert!(
+                contents(&mut owner) == model,
+                "after the rebuild (seed {seed}, round {round})"
+            );
             check_log(&mut owner, &mut copy, &mut position);
         }
     }
@@ -245,7 +256,7 @@ fn crash_once(regions: &Regions, mut owner: Owner, point: FailPoint, after: u32,
     let crashed = catch_unwind(AssertUnwindSafe(|| work(&mut owner))).is_err();
     arm(None, 0);
     drop(owner);
-    let owner = regions.attach().expect("a region can always be attached");
+    let mut owner = regions.attach().expect("a region can always be attached");
     owner
         .verify()
         .unwrap_or_else(|what| panic!("after a crash at {point:?}: {what}"));
@@ -297,6 +308,9 @@ fn a_full_shard_survives_crashes_while_it_evicts_and_compacts() {
         if crashed {
             reached.insert(*name);
         }
+        // Once from a rebuilt heap, once while it is being rebuilt.
+        work(&mut owner);
+        owner = regions.attach().expect("a region can always be attached");
         work(&mut owner);
         owner.verify().expect("accounts add up after more work");
         assert!(owner.used_bytes() <= owner.memory_bytes());

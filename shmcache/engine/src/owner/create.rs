@@ -165,6 +165,7 @@ impl Owner {
             deadlines,
             evictor,
             group: None::<Group>,
+            walk: None,
             now_ms: now_ms(),
             last_stamp,
             keys,

@@ -9,13 +9,19 @@ use smallvec::SmallVec;
 use std::time::{Duration, Instant};
 
 impl Owner {
-    /// Work for at most about `budget`. True if there is more to do at once.
-    pub fn tick(&mut self, budget: Duration) -> bool {
+    /// Work for at most about `budget`. True if there is more to do at once. An error says how the region contradicts itself.
+    pub fn tick(&mut self, budget: Duration) -> Result<bool, String> {
         let begun = Instant::now();
         self.set_time();
         self.map.store(header::HEARTBEAT_MS, self.now_ms);
         self.publish_gauges();
         let mut more = false;
+        while self.walk_slice(super::rebuild::SLICE_BUCKETS)? {
+            if begun.elapsed() > budget {
+                more = true;
+                break;
+            }
+        }
         while let Some(buckets) = self.deadlines.take_due(self.now_ms) {
             for bucket in buckets {
                 self.expire_bucket(bucket);
@@ -25,7 +31,7 @@ impl Owner {
                 break;
             }
         }
-        more | self.decay_counters(4096)
+        Ok(more | self.decay_counters(4096))
     }
 
     pub fn publish_gauges(&mut self) {
@@ -146,7 +152,8 @@ impl Owner {
     }
 
     /// Walk everything and check that the accounts add up.
-    pub fn verify(&self) -> Result<u64, String> {
+    pub fn verify(&mut self) -> Result<u64, String> {
+        self.finish_walk()?;
         let mut keys = 0;
         let mut bytes = 0;
         let mut error = None;

@@ -16,6 +16,7 @@ mod create;
 mod evict;
 mod group;
 mod housekeeping;
+mod rebuild;
 mod recover;
 mod stats;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::log::{Effect, LogWriter};
 use crate::memory::OwnerMap;
 use evict::Evictor;
 use group::Group;
+use rebuild::Walk;
 use stats::Counters;
 
 /// Why a write cannot be done.
@@ -71,6 +73,8 @@ pub struct Owner {
     deadlines: Deadlines,
     evictor: Evictor,
     group: Option<Group>,
+    /// The walk of the index after an attach; None when it is through. `keys` and the heap's used bytes are estimates until then.
+    walk: Option<Walk>,
     /// Unix ms, read once per batch: all commands of a batch see one time.
     pub now_ms: u64,
     last_stamp: u64,

@@ -1,15 +1,15 @@
 //! Owning regions that a former owner left, however it ended.
 
 use super::create::{buckets_in, OwnError};
+use super::rebuild::Walk;
 use super::Owner;
-use crate::bucket;
 use crate::clock::now_ms;
 use crate::deadlines::Deadlines;
-use crate::heap::{Heap, Rebuild};
+use crate::heap::Heap;
 use crate::hints::Hints;
 use crate::index::Index;
 use crate::layout::*;
-use crate::log::record::{records, Effect};
+use crate::log::record::records;
 use crate::log::tailer::{map_log, read_groups, TailError};
 use crate::log::LogWriter;
 use crate::memory::{object_bytes, OwnerMap, SharedMap};
@@ -90,7 +90,10 @@ impl Owner {
             recovery.repaired_buckets += 1;
         }
         let redo = redo_records(&map, &log_map)?;
-        let (heap, keys) = rebuild(&mut map, &index, &redo, &mut recovery)?;
+        let marks_bytes = index.used_bytes() / BUCKET_BYTES * (BUCKET_BYTES + WORD);
+        let used_bytes = map.load(header::USED_BYTES).saturating_sub(marks_bytes);
+        let heap = Heap::unknown(&map, used_bytes).ok_or_else(|| OwnError::Damaged("the page table is impossible".into()))?;
+        let keys = map.load(header::KEYS);
 
         let mut last_stamp = map.load(header::LAST_STAMP);
         let mut seq = map.load(header::APPLIED_SEQ);
@@ -102,6 +105,7 @@ impl Owner {
         let log = LogWriter::attach(log_map, seq);
         let mut owner = Owner::assemble(map, heap, index, hints, log, deadlines, recovery, keys, last_stamp, begun);
         // Redoing needs no more memory than the limit had granted, but must not evict before all of it is done.
+        owner.walk = Some(Walk { next_bucket: 0, keys: 0 });
         owner.heap.page_limit = u64::MAX;
         let limit = std::mem::replace(&mut owner.memory_bytes, u64::MAX);
         for (record, _) in records(&redo).flatten() {
@@ -134,60 +138,6 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
             .map_err(|error| OwnError::Damaged(format!("the log: {error:?}")))?;
     }
     Ok(redo)
-}
-
-/// Walk the index: make every bucket even, count the keys and find what memory is in use.
-fn rebuild(map: &mut OwnerMap, index: &Index, redo: &[u8], recovery: &mut Recovery) -> Result<(Heap, u64), OwnError> {
-    let mut rebuild = Rebuild::new(map);
-    let mut keys = 0;
-    for number in 0..index.state.buckets() {
-        let version_at = index.bucket_at(number);
-        if map.load(version_at) & 1 == 1 {
-            bucket::end_change(map.word(version_at));
-            recovery.repaired_buckets += 1;
-        }
-        let mut at = version_at;
-        let mut length = 0u64;
-        loop {
-            let mut next = None;
-            for place in 1..=PLACES as u64 {
-                let word = IndexWord(map.load(at + place * WORD));
-                if word.is_empty() {
-                    continue;
-                }
-                if !rebuild.contains(word.offset()) {
-                    return Err(OwnError::Damaged(format!("bucket {number} points outside the heap")));
-                }
-                if word.is_link() {
-                    rebuild.mark_used(word.offset(), || BUCKET_BYTES);
-                    next = Some(word.offset());
-                } else {
-                    keys += 1;
-                    rebuild.mark_used(word.offset(), || Meta(map.load(word.offset().0 + WORD)).entry_bytes());
-                }
-            }
-            length += 1;
-            match next {
-                Some(_) if length > 1 << 20 => return Err(OwnError::Damaged(format!("the chain of bucket {number} has no end"))),
-                Some(offset) => at = offset.0,
-                None => break,
-            }
-        }
-    }
-    // A large value's record has only its offset: the entry must survive until it is linked.
-    for (record, _) in records(redo).flatten().filter(|(record, _)| record.effect == Effect::SetRef) {
-        let offset = reference_offset(record.value);
-        if rebuild.contains(offset) && !is_linked(map, index, record.key, offset) {
-            rebuild.mark_used(offset, || Meta(map.load(offset.0 + WORD)).entry_bytes());
-        }
-    }
-    Ok((rebuild.finish(map), keys))
-}
-
-fn is_linked(map: &OwnerMap, index: &Index, key: &[u8], offset: Offset) -> bool {
-    index
-        .find(map, index.hash(key), key)
-        .is_some_and(|found| found.offset == offset)
 }
 
 /// Where a SetRef record's entry lies.

@@ -36,6 +36,11 @@ pub struct Stats {
 }
 
 impl Owner {
+    /// True while the walk after an attach is under way: keys and memory are estimates.
+    pub fn is_rebuilding(&self) -> bool {
+        self.walk.is_some()
+    }
+
     pub fn stats(&self) -> Stats {
         Stats {
             keys: self.keys,

@@ -13,6 +13,12 @@ pub struct Regions {
     pub log: OwnedFd,
 }
 
+impl Default for Regions {
+    fn default() -> Regions {
+        Regions::new()
+    }
+}
+
 impl Regions {
     pub fn new() -> Regions {
         Regions {
@@ -66,7 +72,7 @@ pub fn run(owner: &mut Owner, args: &[&[u8]]) -> Vec<u8> {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -74,6 +80,6 @@ impl Random {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.number() % bound
     }
 }

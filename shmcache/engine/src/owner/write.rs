@@ -155,7 +155,7 @@ impl Owner {
                 self.evictor.touch(&self.hints, self.index.mark_at(place.at));
             }
             None => {
-                self.keys += 1;
+                self.key_added(place.bucket);
                 self.evictor.mark_new(&self.hints, self.index.mark_at(place.at));
                 self.grow_index();
             }
@@ -171,11 +171,13 @@ impl Owner {
                 return;
             }
             let (old, new) = (self.index.state.split(), self.index.state.buckets());
-            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_bytes
-                || self.index.split(&mut self.map, &mut self.heap, &mut self.hints).is_err()
-            {
+            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_bytes {
                 return;
             }
+            let Ok(moved) = self.index.split(&mut self.map, &mut self.heap, &mut self.hints) else {
+                return;
+            };
+            self.keys_moved(old, moved);
             self.deadlines.inherit(old, new);
         }
     }
@@ -239,7 +241,7 @@ impl Owner {
         self.index.swing(&mut self.map, found.place, IndexWord::EMPTY);
         self.heap.free(&mut self.map, found.offset, found.meta.entry_bytes());
         pass(FailPoint::EntryFreed);
-        self.keys -= 1;
+        self.key_removed(found.place.bucket);
         self.index
             .trim(&mut self.map, &mut self.heap, &self.hints, found.place.bucket);
     }
@@ -304,6 +306,7 @@ impl Owner {
         self.index.flush(&mut self.map);
         self.heap.clear(&mut self.map);
         self.keys = 0;
+        self.walk = None;
         self.deadlines = Deadlines::new(self.map.load(header::CREATED_MS), self.index.state.buckets(), true);
         self.evictor.forget();
     }
@@ -333,7 +336,13 @@ impl Owner {
 
     /// There are no pages: empty a sparse slab, else evict.
     pub(super) fn make_way(&mut self, full: Full) -> Result<(), Refused> {
-        if self.compact() || self.evict_one() {
+        if self.walk.is_some() {
+            // There may be free memory that is not known yet. A damaged region is found and told by `tick`.
+            if self.finish_walk().is_ok() {
+                return Ok(());
+            }
+        }
+        if (self.walk.is_none() && self.compact()) || self.evict_one() {
             return Ok(());
         }
         Err(match full {
