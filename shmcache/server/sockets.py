@@ -38,9 +38,10 @@ def keep_alive(socket: "zmq.Socket[bytes]") -> None:
 
 
 class ConnectionCounter:
-    """Number of peers that are connected to a socket."""
+    """Number of peers that are connected to a socket, those included whose handshake is not over yet."""
 
-    _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+    # Both carry the descriptor, which tells the peers apart; EVENT_HANDSHAKE_SUCCEEDED carries none.
+    _EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
@@ -57,8 +58,8 @@ class ConnectionCounter:
         with contextlib.suppress(zmq.Again):
             while True:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))
-                # A failed handshake ends in `disconnected` too: the descriptor tells which peer it was.
-                if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                # A handshake that fails or is not finished in time ends in `disconnected` too.
+                if event["event"] == zmq.EVENT_ACCEPTED:
                     self._peers.add(event["value"])
                 else:
                     self._peers.discard(event["value"])
