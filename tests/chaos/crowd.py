@@ -1,4 +1,6 @@
-"""The clients of an instance under attack: writers and readers as processes, brought back when they are killed."""
+"""The clients of an instance under attack: writers and readers as processes, brought back when they are
+killed.
+"""
 
 import json
 import signal
@@ -20,8 +22,8 @@ _STOP_S_MAX = 60.0
 
 
 class Crowd:
-    """Writers (half on the host, half through the router) and readers (all on the host). A context manager: no process of
-    it outlives the block.
+    """Writers (half on the host, half through the router) and readers (all on the host). A context manager:
+    no process of it outlives the block.
     """
 
     def __init__(self, instance: RunningInstance, writers: int = 3, readers: int = 2) -> None:
@@ -80,7 +82,9 @@ class Crowd:
             assert process.poll() is None, f"{name} ended with {process.returncode}:\n{self.log()}"
 
     def stop(self) -> dict[str, Any]:
-        """Have all end in order; returns what readers and ledgers counted. AssertionError if one found a fault."""
+        """Have all end in order; returns what readers and ledgers counted. AssertionError if one found a
+        fault.
+        """
         self.check_alive()
         for process in self.processes.values():
             process.terminate()

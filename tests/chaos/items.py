@@ -1,5 +1,5 @@
-"""What writers write: items of one or more keys whose values follow from key and version alone. And the verdict on what
-is found later. Pure functions, but for `write`.
+"""What writers write: items of one or more keys whose values follow from key and version alone. And the
+verdict on what is found later. Pure functions, but for `write`.
 """
 
 import zlib
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 SET, INCR, MSET, TRANSACTION, SPREAD = KINDS = range(5)
-"""A key that is set and now and then deleted; a counter; two keys of one slot, by one MSET; two keys and a counter of one
-slot, by a transaction; keys of several shards, by one MSET, which is not atomic.
+"""A key that is set and now and then deleted; a counter; two keys of one slot, by one MSET; two keys and a
+counter of one slot, by a transaction; keys of several shards, by one MSET, which is not atomic.
 """
 NOT_REPEATABLE = (INCR, TRANSACTION)
-"""A client never sends these twice, so an error other than OutcomeUnknown promises that nothing was executed."""
+"""A client never sends these twice, so an error other than OutcomeUnknown promises that nothing was executed.
+"""
 _DELETED_EVERY = 7
 _LARGE_EVERY = 61
 _LARGE_BYTES = 40_000
@@ -78,7 +79,9 @@ def write(cache: Any, kind: int, keys: Sequence[bytes], version: int) -> None:
 def live_problem(
     kind: int, place: int, key: bytes, found: bytes | None, acknowledged: int, intended: int
 ) -> str | None:
-    """What is wrong with a value read while its writer works: `acknowledged` is from before the read, `intended` from after."""
+    """What is wrong with a value read while its writer works: `acknowledged` is from before the read,
+    `intended` from after.
+    """
     if found is None:
         if any(expected(kind, place, key, version) is None for version in range(acknowledged, intended + 1)):
             return None
@@ -99,8 +102,8 @@ def final_problem(
     intended: int,
     refused: bool,
 ) -> str | None:
-    """What is wrong with an item that is written no more: it must stand at what was acknowledged, or, if the last write's
-    outcome is unknown, at that one; all its keys at the same, SPREAD excepted.
+    """What is wrong with an item that is written no more: it must stand at what was acknowledged, or, if the
+    last write's outcome is unknown, at that one; all its keys at the same, SPREAD excepted.
     """
     allowed = {acknowledged} if refused else {acknowledged, intended}
     states = [
@@ -111,4 +114,5 @@ def final_problem(
     if agree:
         return None
     seen = [None if value is None else value[:40] for value in found]
-    return f"{keys[0]!r}, kind {kind}: {seen}; acknowledged {acknowledged}, intended {intended}, refused {refused}"
+    bounds = f"acknowledged {acknowledged}, intended {intended}, refused {refused}"
+    return f"{keys[0]!r}, kind {kind}: {seen}; {bounds}"

@@ -29,7 +29,9 @@ class Killer:
         self.heal_s: defaultdict[str, list[float]] = defaultdict(list)
 
     def run(self, seconds: float) -> None:
-        """Kill for that long, every kind of victim at least once. AssertionError as soon as something does not heal."""
+        """Kill for that long, every kind of victim at least once. AssertionError as soon as something does
+        not heal.
+        """
         until = time.monotonic() + seconds
         first = self._chance.sample(sorted(set(VICTIMS)), len(set(VICTIMS)))
         while first or time.monotonic() < until:

@@ -1,8 +1,8 @@
-"""What one writer intends and what was acknowledged to it, in a file that outlives the `kill -9` of the writer.
-
-File of little-endian uint64 words: a tally of 8 words, then items of 4 words [kind, intended, acknowledged, refused].
-A writer stores `intended` before it sends and `acknowledged` after the reply, so that whoever reads `acknowledged` first,
-then the cache, then `intended` has bounds for what may stand in the cache.
+"""What one writer intends and what was acknowledged to it, in a file that outlives the `kill -9` of the
+writer.
+ File of little-endian uint64 words: a tally of 8 words, then items of 4 words [kind, intended, acknowledged,
+refused]. A writer stores `intended` before it sends and `acknowledged` after the reply, so that whoever reads
+`acknowledged` first, then the cache, then `intended` has bounds for what may stand in the cache.
 """
 
 import mmap
@@ -31,8 +31,8 @@ class Item(NamedTuple):
 
 
 class Ledger:
-    """One writer's file. An item whose last write was not acknowledged is written no more: a request of a dead
-    connection may still be executed, beside whatever came later.
+    """One writer's file. An item whose last write was not acknowledged is written no more: a request of a
+    dead connection may still be executed, beside whatever came later.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:

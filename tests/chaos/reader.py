@@ -1,7 +1,7 @@
 """One process that reads on the host until SIGTERM: `python -m tests.chaos.reader URL SEED LEDGER...`.
-
-It checks each value against the bounds in the writers' ledgers, and in between reads keys that nobody writes, which must
-never have to wait for a worker. Ends with code 0 and one JSON line, or with code 1 and the first thing that was wrong.
+ It checks each value against the bounds in the writers' ledgers, and in between reads keys that nobody
+writes, which must never have to wait for a worker. Ends with code 0 and one JSON line, or with code 1 and the
+first thing that was wrong.
 """
 
 import json
@@ -69,7 +69,7 @@ def main(url: str, seed: str, *paths: str) -> int:
                 print(f"reader: {problem}", file=sys.stderr, flush=True)
                 return 1
             number = chance.randrange(STEADY_KEYS)
-            # Only the time of steady reads counts: one of a bucket that a worker died in waits for the next worker.
+            # A read of a bucket that a worker died in waits for the next worker; of all others none waits.
             answered = time.monotonic()
             if cache.get(steady_key(number)) != steady_value(number):
                 print(f"reader: {steady_key(number)!r} is wrong", file=sys.stderr, flush=True)

@@ -32,7 +32,7 @@ def found_at(kind: int, *versions: int) -> list[bytes | None]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_final_state_between_acknowledged_and_intended(kind: int) -> None:
-    """An unknown outcome may have happened or not; an acknowledged write must stand, a refused one must not."""
+    """An unknown outcome may have happened or not; an acknowledged write stands, a refused one does not."""
     keys = keys_of(kind, 1, 2)
     assert not final_problem(kind, keys, found_at(kind, 5), 5, 5, False)
     assert not final_problem(kind, keys, found_at(kind, 5), 5, 6, False)
@@ -51,7 +51,9 @@ def test_halves_of_atomic_writes() -> None:
 
 
 def test_live_bounds() -> None:
-    """A reader may see anything between what was acknowledged before and what was intended after, and nothing else."""
+    """A reader may see anything between what was acknowledged before and what was intended after, and nothing
+    else.
+    """
     key = keys_of(SET, 1, 2)[0]
     for version in (4, 5, 6):
         assert not live_problem(SET, 0, key, value_of(key, version), 4, 6)

@@ -46,8 +46,8 @@ def attack(instance: RunningInstance, seconds: float) -> dict[str, Any]:
 
 
 def test_kills_under_load(instance: RunningInstance) -> None:
-    """No acknowledged write is lost, no value is read that was not written, counters count once, transactions are whole,
-    the instance heals each time, and the memory accounts add up at the end.
+    """No acknowledged write is lost, no value is read that was not written, counters count once, transactions
+    are whole, the instance heals each time, and the memory accounts add up at the end.
     """
     attack(instance, SHORT_S)
 

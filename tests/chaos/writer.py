@@ -32,7 +32,7 @@ class StopFlag:
 
 
 def connect(url: str, stop: StopFlag) -> Client | None:
-    """A client; None if it was stopped before there was a server. Raises the last error after CONNECT_S_MAX."""
+    """A client; None if it was stopped before there was a server. Raises what `connect` does, in the end."""
     until = time.monotonic() + CONNECT_S_MAX
     while not stop.set:
         try:
