@@ -14,7 +14,10 @@ __all__ = ["Client", "Pipeline", "connect"]
 
 
 class Client(ClientCore):
-    """The methods of `shmcache.Client`, to be awaited. Connects at the first use; `await client` connects at once."""
+    """The methods of `shmcache.Client`, to be awaited.
+
+    It connects at the first use; `await client` connects at once.
+    """
 
     def __init__(
         self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
@@ -82,13 +85,14 @@ class Pipeline(PipelineCore):
 
     async def execute(self, raise_on_error: bool = True, *, timeout: float | None = None) -> list[Any]:
         """As `shmcache.Pipeline.execute`."""
-        commands = self._take()
+        commands, names = self._take()
         if not commands:
             return []
-        results = self._read_now(commands)
+        results = self._read_now(commands, names)
         if results is None:
-            results = await self._client._channels.run(self._steps(commands, timeout))
-        return self._finish(commands, results, raise_on_error)
+            steps = self._steps(commands, self._client._deadline(timeout))
+            results = await self._client._channels.run(steps)
+        return self._finish(commands, names, results, raise_on_error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -102,5 +106,8 @@ class Pipeline(PipelineCore):
 def connect(
     url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
 ) -> Client:
-    """An asyncio client: await it, enter it by `async with`, or use it directly. Arguments as `shmcache.connect`."""
+    """An asyncio client: await it, enter it by `async with`, or use it directly.
+
+    Arguments as `shmcache.connect`.
+    """
     return Client(url, decode_responses=decode_responses, timeout=timeout)

@@ -11,7 +11,7 @@ ShmcacheError
 ├── DataError                an argument has a type that cannot be stored (also TypeError)
 ├── Unavailable              nobody answers for the shard (also ConnectionError)
 │   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
-├── CacheTimeout             the call's time ran out, nothing was changed (also TimeoutError)
+├── CacheTimeout             the call's time ran out; a write may or may not have happened (also TimeoutError)
 └── ResponseError            a command's error reply, by its code:
     ├── CommandFailed        ERR        ├── WrongType   WRONGTYPE     ├── OutOfMemory  OOM
     ├── CrossSlot            CROSSSLOT  ├── Moved       MOVED         └── ReadOnly     READONLY
@@ -64,7 +64,12 @@ class OutcomeUnknown(Unavailable):
 
 
 class CacheTimeout(ShmcacheError, TimeoutError):
-    """The call's time ran out before anything was executed (or the call only reads)."""
+    """The call's time ran out.
+
+    A read changed nothing. A write that may be repeated (a plain SET, a DEL) may or may not have happened,
+    and is not executed any more: doing it again is safe. One that may not be repeated ends as
+    `OutcomeUnknown`.
+    """
 
 
 class ResponseError(ShmcacheError):

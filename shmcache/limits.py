@@ -11,6 +11,8 @@ REQUEST_BYTES_SOFT_MAX: Final = 64 * 1024 * 1024
 """A client splits MGETs and pipelines so that requests stay below this, one larger command excepted."""
 CLIENT_BATCH_COMMANDS_MAX: Final = 10_000
 """A client never puts more commands in one message; the engine's MAX_BATCH_COMMANDS bounds it further."""
+PACKER_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Buffer that a process keeps for packing commands."""
 CLIENT_TIMEOUT_S: Final = 5.0
 """Default time of one call, retries included."""
 CLIENT_POLL_MS: Final = 50

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from ..errors import DataError
@@ -18,6 +19,11 @@ Moment = int | datetime
 def plain(args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The command with every argument as bytes, str or int. Raises `DataError`. Usually just a look."""
     return args if _all_plain(map(type, args)) else tuple(map(_encode, args))
+
+
+def all_plain(commands: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Many commands by `plain`: one look at all of them."""
+    return commands if _all_plain(map(type, chain.from_iterable(commands))) else list(map(plain, commands))
 
 
 def _encode(value: Any) -> bytes | str | int:

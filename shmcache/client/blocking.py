@@ -1,16 +1,19 @@
 """The sync client: for threads, forks and everything that may wait."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Set
 from types import TracebackType
 from typing import Any, Self
 
 from .._engine import CommandError, EngineError
 from ..limits import CLIENT_TIMEOUT_S
+from ..protocol.commands import LOCAL, Args
 from .arguments import Key, Value, plain
 from .channels import Channels
 from .core import NOT_READ, ClientCore, _not_attached
-from .exchange import Step
+from .exchange import Deadline, Step
 from .pipeline import PipelineCore
+from .replies import finish
+from .session import batch_results, sole_batch, sole_request, sole_result
 
 
 class Client(ClientCore):
@@ -32,8 +35,14 @@ class Client(ClientCore):
 
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Any:
         args = plain(args)
-        result = self._read_now(args)
-        return self._drive(self._steps(args, timeout)) if result is NOT_READ else result
+        if args[0] in LOCAL:
+            result = self._read_now(args)
+            return self._drive(self._steps(args, timeout)) if result is NOT_READ else result
+        request = sole_request(self._route, args)
+        if request is None:
+            return self._drive(self._steps(args, timeout))
+        self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
+        return finish(args[0], sole_result(request), self.decode_responses)
 
     def _drive(self, steps: Generator[Step, Any, Any]) -> Any:
         return self._channels.run(steps)
@@ -55,7 +64,7 @@ class Client(ClientCore):
         self._route.detach()
 
     def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
-        """Collect commands and send them together. With `transaction` they are atomic, for keys of one slot."""
+        """Collect commands and send them together. A `transaction` is atomic, for keys of one slot."""
         return Pipeline(self, transaction)
 
     def scan_iter(
@@ -99,16 +108,26 @@ class Pipeline(PipelineCore):
     _client: Client
 
     def execute(self, raise_on_error: bool = True, *, timeout: float | None = None) -> list[Any]:
-        """Run what was collected; results in order. With `raise_on_error` the first error is raised at the end,
-        else errors stand in the list. `CrossSlot` and `LimitExceeded` of a transaction are raised before it is sent.
+        """Run what was collected; results in order.
+
+        With `raise_on_error` the first error is raised at the end, else errors stand in the list. `CrossSlot`
+        and `LimitExceeded` of a transaction are raised before it is sent.
         """
-        commands = self._take()
+        commands, names = self._take()
         if not commands:
             return []
-        results = self._read_now(commands)
+        results = self._read_now(commands, names)
         if results is None:
-            results = self._client._drive(self._steps(commands, timeout))
-        return self._finish(commands, results, raise_on_error)
+            results = self._ask(commands, names, self._client.timeout if timeout is None else timeout)
+        return self._finish(commands, names, results, raise_on_error)
+
+    def _ask(self, commands: list[Args], names: Set[str], timeout: float) -> list[Any]:
+        client = self._client
+        request = None if self._transaction else sole_batch(client._route, commands, names)
+        if request is None:
+            return client._drive(self._steps(commands, Deadline.after(timeout)))
+        client._channels.ask(client._route, request, timeout)
+        return batch_results(request)
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +143,7 @@ def connect(
 ) -> Client:
     """A connected client of `shm://NAME` (None: the instance `default` on this host) or `tcp://HOST:PORT`.
 
-    `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with all its
-    retries. Raises ConfigError (the url), InstanceNotFound, Unavailable, LayoutMismatch.
+    `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with
+    all its retries. Raises ConfigError (the url), InstanceNotFound, Unavailable, LayoutMismatch.
     """
     return Client(url, decode_responses=decode_responses, timeout=timeout).open()

@@ -1,15 +1,19 @@
-"""Carries out the steps of an exchange with blocking sockets. Thread-safe: every call has its own sockets, from a pool."""
+"""Carries out the steps of an exchange with blocking sockets.
+
+Thread-safe: every call has its own sockets, from a pool.
+"""
 
 import time
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 import zmq
 
 from ..limits import CLIENT_POLL_MS
-from .exchange import Reply, Send, Step
-from .sockets import leave_alone, open_dealer
+from ..protocol.frames import request_id_of
+from .exchange import Deadline, Reply, Request, Route, Send, Step, answers, exchange
+from .sockets import MORE_NOW, leave_alone, open_dealer
 
 _Result = TypeVar("_Result")
 _POLL_S = CLIENT_POLL_MS / 1000
@@ -18,30 +22,37 @@ _POLL_S = CLIENT_POLL_MS / 1000
 class _Channel:
     """One socket to one endpoint, in use by at most one call."""
 
-    __slots__ = ("endpoint", "outstanding", "socket")
+    __slots__ = ("endpoint", "owed", "socket")
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
         self.socket = open_dealer(endpoint)
-        self.outstanding = 0
+        self.owed: list[int] = []
+        """Numbers of the requests that are not answered, one for each time that they were sent."""
 
-    def send(self, step: Send) -> bool:
+    def send(self, number: int, header: bytes, payload: bytes) -> bool:
+        # First, so that a send that an interrupt breaks off leaves a socket that is not used again.
+        self.owed.append(number)
         try:
-            self.socket.send(step.header, zmq.SNDMORE | zmq.DONTWAIT)
-            self.socket.send(step.payload)
+            self.socket.send(header, MORE_NOW)
+            self.socket.send(payload)
         except zmq.Again:
+            self.owed.remove(number)
             return False
-        self.outstanding += 1
         return True
 
     def receive(self, flags: int = 0) -> Reply | None:
-        """The next reply, waiting up to CLIENT_POLL_MS (or not at all with DONTWAIT)."""
+        """The next message, empty if it is no reply. Waits up to CLIENT_POLL_MS; with DONTWAIT not at all."""
         try:
-            frames = self.socket.recv_multipart(flags)
+            message = self.socket.recv_multipart(flags)
         except zmq.Again:
             return None
-        self.outstanding -= 1
-        return Reply(frames[0], frames[1]) if len(frames) == 2 else Reply(b"", b"")
+        if len(message) != 2:
+            return Reply(b"", b"")
+        number = request_id_of(message[0])
+        if number in self.owed:
+            self.owed.remove(number)
+        return Reply(message[0], message[1])
 
 
 class Channels:
@@ -51,22 +62,35 @@ class Channels:
         self._free: defaultdict[str, list[_Channel]] = defaultdict(list)
         self._closed = False
 
+    def ask(self, route: Route, request: Request, timeout: float) -> None:
+        """Fill in the `outcome` of one request: send it, wait, and nothing else as long as all goes well.
+
+        Whatever is not its plain reply is left to an exchange, which goes on from there. `timeout`: seconds.
+        """
+        used: dict[str, _Channel] = {}
+        reply = None
+        deadline = Deadline.after(timeout)
+        try:
+            target = route.target(request.slot)
+            if target is not None and timeout >= _POLL_S:
+                channel = used[target.endpoint] = self._take(target.endpoint)
+                header = request.header(route.epoch, deadline)
+                if channel.send(request.number, header, request.payload):
+                    request.is_sent(target, deadline.at - timeout)
+                    reply = channel.receive()
+                    if reply is not None and answers(reply, request):
+                        request.outcome = reply.payload
+                        return
+            _drive(exchange(route, (request,), deadline, reply), used, self._take)
+        finally:
+            for channel in used.values():
+                self._give_back(channel)
+
     def run(self, steps: Generator[Step, object, _Result]) -> _Result:
         """Drive an exchange to its end."""
         used: dict[str, _Channel] = {}
-        answer: object = None
         try:
-            while True:
-                step = steps.send(answer)
-                if type(step) is Send:
-                    channel = used.get(step.endpoint)
-                    if channel is None:
-                        channel = used[step.endpoint] = self._take(step.endpoint)
-                    answer = channel.send(step)
-                else:
-                    answer = _receive(used, step.until)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
+            return _drive(steps, used, self._take)
         finally:
             for channel in used.values():
                 self._give_back(channel)
@@ -79,7 +103,7 @@ class Channels:
 
     def _give_back(self, channel: _Channel) -> None:
         # A socket that is owed a reply is closed: what it may still hold unsent must not go out later.
-        if channel.outstanding or self._closed:
+        if channel.owed or self._closed:
             channel.socket.close()
         else:
             self._free[channel.endpoint].append(channel)
@@ -97,9 +121,27 @@ class Channels:
                 channels.pop().socket.close()
 
 
+def _drive(
+    steps: Generator[Step, object, _Result], used: dict[str, _Channel], take: Callable[[str], _Channel]
+) -> _Result:
+    answer: object = None
+    try:
+        while True:
+            step = steps.send(answer)
+            if type(step) is Send:
+                channel = used.get(step.endpoint)
+                if channel is None:
+                    channel = used[step.endpoint] = take(step.endpoint)
+                answer = channel.send(step.request_id, step.header, step.payload)
+            else:
+                answer = _receive(used, step.until)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
 def _receive(used: dict[str, _Channel], until: float) -> Reply | None:
     """One reply of any channel that is owed one; sleeps if there is none."""
-    owed = [channel for channel in used.values() if channel.outstanding]
+    owed = [channel for channel in used.values() if channel.owed]
     left = until - time.monotonic()
     if not owed:
         time.sleep(max(0.0, left))

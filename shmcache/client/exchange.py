@@ -1,7 +1,9 @@
 """Requests out, replies in: what is sent, sent again and given up, without any waiting of its own.
 
-`exchange` is a generator. It yields steps, and whoever drives it (`channels` with threads, `loop` with asyncio) carries
-them out: that is all in which the sync and the async client differ.
+`exchange` is a generator. It yields steps, and whoever drives it (`channels` with threads, `loop` with
+asyncio) carries them out: that is all in which the sync and the async client differ. (A sync call that needs
+one message sends it without, and hands over to an exchange when anything but the reply comes:
+`Channels.ask`.)
 """
 
 import time
@@ -14,6 +16,7 @@ from ..errors import ShmcacheError, Unavailable
 from ..limits import CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
 from ..protocol.codec import decode_error
+from ..protocol.commands import Args, is_repeatable
 from .policy import Next, Silence, after_silence, retry_delay, silence_error, tries_again
 
 POLL_S = CLIENT_POLL_MS / 1000
@@ -77,7 +80,8 @@ class Request:
     slot: int
     flags: int
     payload: bytes
-    repeatable: bool
+    commands: Sequence[Args] = ()
+    """What the payload packs; empty for a control call."""
     number: int = 0
     """Request id; a message that is sent again through a router keeps it, so that either reply counts."""
     attempts: int = 0
@@ -87,6 +91,24 @@ class Request:
     refusal: ShmcacheError | None = None
     outcome: bytes | ShmcacheError | None = None
     """The reply's payload, or why there is none."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does no harm. Asked only when a reply does not come.
+
+        Repeating a batch repeats its order too: SET a, GET a, SET a ends as it would have.
+        """
+        return all(map(is_repeatable, self.commands))
+
+    def header(self, epoch: int, deadline: "Deadline") -> bytes:
+        """Of the message, which keeps its number when it is sent once more."""
+        number = self.number = self.number or next(_request_ids)
+        return frames.pack_header(self.flags, self.slot, epoch, number, deadline.unix_ms)
+
+    def is_sent(self, target: Target, now: float) -> None:
+        """Note that it went out. `now` on the monotonic clock."""
+        self.attempts += 1
+        self.sent_to, self.sent_at = target, now
 
 
 class Deadline(NamedTuple):
@@ -101,24 +123,33 @@ class Deadline(NamedTuple):
         return Deadline(_clock() + timeout, int((time.time() + timeout) * 1000) + 1, timeout)
 
 
-def exchange(route: Route, requests: Sequence[Request], deadline: Deadline) -> Generator[Step, Any, None]:
-    """Fill in every request's `outcome`."""
-    waiting: dict[int, Request] = {}
-    idle = list(requests)
+def answers(reply: Reply, request: Request) -> bool:
+    """Whether it is the plain reply to that request."""
+    header = reply.header
+    return frames.request_id_of(header) == request.number and not header[1] & frames.ERROR
+
+
+def exchange(
+    route: Route, requests: Sequence[Request], deadline: Deadline, reply: Reply | None = None
+) -> Generator[Step, Any, None]:
+    """Fill in every request's `outcome`. Some may be out already, and a `reply` to one of them have come."""
+    waiting = {request.number: request for request in requests if request.sent_to is not None}
+    idle = [request for request in requests if request.sent_to is None]
     while idle or waiting:
         if idle:
             idle = yield from _send_all(route, idle, waiting, deadline)
         if not idle and not waiting:
             return
-        now = _clock()
-        until = min([deadline.at, now + POLL_S, *(request.not_before for request in idle)])
-        reply = yield Receive(until)
+        if reply is None:
+            until = min([deadline.at, _clock() + POLL_S, *(request.not_before for request in idle)])
+            reply = yield Receive(until)
         if reply is not None:
             request = waiting.pop(frames.request_id_of(reply.header), None)
             if request is not None:
                 _take(route, request, reply, idle)
         else:
             _review(route, waiting, idle, deadline)
+        reply = None
 
 
 def _send_all(
@@ -141,12 +172,11 @@ def _send_all(
             continue
         target = route.target(request.slot)
         if target is not None:
-            number = request.number = request.number or next(_request_ids)
-            header = frames.pack_header(request.flags, request.slot, route.epoch, number, deadline.unix_ms)
-            if (yield Send(target.endpoint, number, header, request.payload)):
-                request.attempts += 1
-                request.sent_to, request.sent_at = target, now
-                waiting[number] = request
+            header = request.header(route.epoch, deadline)
+            sent = yield Send(target.endpoint, request.number, header, request.payload)
+            if sent:
+                request.is_sent(target, now)
+                waiting[request.number] = request
                 continue
         _postpone(request, left)
     return left

@@ -12,7 +12,10 @@ from .session import command_steps
 
 
 def read(attachment: Attachment, args: Args) -> Any:
-    """Raw result of a command flagged `local`. Raises ResponseError, or Busy, Retired and EngineError as the reader does."""
+    """Raw result of a command flagged `local`.
+
+    Raises ResponseError, or Busy, Retired and EngineError as the reader does.
+    """
     try:
         if args[0] == "SCAN":
             return _scan(attachment, args)
@@ -42,7 +45,9 @@ def _scan(attachment: Attachment, args: Args) -> Any:
 
 
 def read_steps(route: LocalRoute, args: Args, deadline: Deadline) -> Generator[Step, Any, Any]:
-    """A read that did not succeed at once: map anew what was retired, ask the owner where the reader is kept busy."""
+    """A read that did not succeed at once: map anew what was retired, ask the owner if the reader is kept
+    busy.
+    """
     attempt = 0
     regions_gone = False
     while True:

@@ -1,7 +1,7 @@
 """Carries out the steps of an exchange in an asyncio loop: one socket per endpoint, shared by all tasks.
 
-A ZeroMQ socket tells of events through a descriptor that is edge-triggered: after every look at it, and after every
-send, whatever is there must be taken, because the loop is not told a second time.
+A ZeroMQ socket tells of events through a descriptor that is edge-triggered: after every look at it, and after
+every send, whatever is there must be taken, because the loop is not told a second time.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import zmq
 
 from ..protocol.frames import request_id_of
 from .exchange import Reply, Send, Step
-from .sockets import leave_alone, open_dealer
+from .sockets import MORE_NOW, leave_alone, open_dealer
 
 _Result = TypeVar("_Result")
 
@@ -45,7 +45,7 @@ class _Channel:
 
     def send(self, step: Send, inbox: _Inbox) -> bool:
         try:
-            self.socket.send(step.header, zmq.SNDMORE | zmq.DONTWAIT)
+            self.socket.send(step.header, MORE_NOW)
             self.socket.send(step.payload)
         except zmq.Again:
             return False
@@ -70,7 +70,10 @@ class _Channel:
 
 
 class LoopChannels:
-    """The channels of one asyncio client. They belong to one loop; in another one (or a child) they are made anew."""
+    """The channels of one asyncio client.
+
+    They belong to one loop; in another one (or a child) they are made anew.
+    """
 
     def __init__(self) -> None:
         self._channels: dict[str, _Channel] = {}

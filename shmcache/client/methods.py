@@ -1,7 +1,9 @@
-"""The commands as methods, with redis-py's names and arguments. They only build the command; `_run` is the client's.
+"""The commands as methods, with redis-py's names and arguments. They only build the command; `_run` is the
+client's.
 
-What `_run` returns decides what a method returns: the sync client the result, the asyncio client an awaitable of it,
-a pipeline itself. The docstrings give the result. `timeout` is seconds for this call (None: the client's).
+What `_run` returns decides what a method returns: the sync client the result, the asyncio client an awaitable
+of it, a pipeline itself. The docstrings give the result. `timeout` is seconds for this call (None: the
+client's).
 """
 
 from abc import abstractmethod
@@ -174,16 +176,30 @@ class CommandMethods:
 
     # --- expiry -----------------------------------------------------------------------------------
     def expire(
-        self, name: Key, time: Seconds, nx: bool = False, xx: bool = False, gt: bool = False, lt: bool = False,
-        *, timeout: Timeout = None,
-    ) -> Any:  # fmt: skip
+        self,
+        name: Key,
+        time: Seconds,
+        nx: bool = False,
+        xx: bool = False,
+        gt: bool = False,
+        lt: bool = False,
+        *,
+        timeout: Timeout = None,
+    ) -> Any:
         """Whether the expiry was set."""
         return self._run(("EXPIRE", name, seconds(time), *flags(nx=nx, xx=xx, gt=gt, lt=lt)), timeout)
 
     def pexpire(
-        self, name: Key, time: Seconds, nx: bool = False, xx: bool = False, gt: bool = False, lt: bool = False,
-        *, timeout: Timeout = None,
-    ) -> Any:  # fmt: skip
+        self,
+        name: Key,
+        time: Seconds,
+        nx: bool = False,
+        xx: bool = False,
+        gt: bool = False,
+        lt: bool = False,
+        *,
+        timeout: Timeout = None,
+    ) -> Any:
         """Whether the expiry was set; `time` in milliseconds."""
         return self._run(("PEXPIRE", name, milliseconds(time), *flags(nx=nx, xx=xx, gt=gt, lt=lt)), timeout)
 
@@ -252,7 +268,7 @@ class CommandMethods:
         *,
         timeout: Timeout = None,
     ) -> Any:
-        """`(next cursor, keys)`; 0 begins and 0 ends. A key that is there all the time is given at least once."""
+        """`(next cursor, keys)`; 0 begins and ends. A key that is always there is given at least once."""
         return self._run(scan_args(cursor, match, count, _type), timeout)
 
     def keys(self, pattern: Key = "*", *, timeout: Timeout = None) -> Any:

@@ -1,17 +1,17 @@
 """Commands that are collected and sent together: the part without waiting."""
 
-from collections.abc import Generator
-from typing import Any, Self
+from collections.abc import Generator, Set
+from typing import Any, Final, Self
 
 from .._engine import EngineError
 from ..errors import DataError, ResponseError
-from ..protocol.commands import LOCAL
-from .arguments import Key, plain
+from ..protocol.commands import LOCAL, Args
+from .arguments import Key, Value, all_plain
 from .core import ClientCore
-from .exchange import Step
+from .exchange import Deadline, Step
 from .local import read
 from .methods import CommandMethods
-from .replies import CALLBACKS, finish
+from .replies import finish_all
 from .routes import LocalRoute
 from .session import pipeline_steps
 
@@ -36,55 +36,60 @@ class PipelineCore(CommandMethods):
         self._commands.append(args)
         return self
 
+    # GET and SET are shorter than the inherited way, because pipelines are used where speed counts.
     def get(self, name: Key, *, timeout: float | None = None) -> Self:
-        """Adds GET. Shorter than the inherited way, because pipelines are used where speed counts."""
+        """Adds GET."""
         if timeout is not None:
             return self._run(("GET", name), timeout)
         self._commands.append(("GET", name))
+        return self
+
+    def set(self, name: Key, value: Value, *options: Any, **named: Any) -> Self:
+        """Adds SET; options as `Client.set` has them."""
+        if options or named:
+            return super().set(name, value, *options, **named)  # type: ignore[no-any-return]
+        self._commands.append(("SET", name, value))
         return self
 
     def reset(self) -> None:
         """Forget what was collected."""
         self._commands = []
 
-    def _take(self) -> list[tuple[Any, ...]]:
-        """The collected commands, checked; the pipeline is empty afterwards. Raises DataError."""
+    def _take(self) -> tuple[list[Args], Set[str]]:
+        """The collected commands, checked, and their names; the pipeline is empty then. Raises DataError."""
         commands, self._commands = self._commands, []
-        return list(map(plain, commands))
+        return all_plain(commands), {command[0] for command in commands}
 
-    def _read_now(self, commands: list[tuple[Any, ...]]) -> list[Any] | None:
+    def _read_now(self, commands: list[Args], names: Set[str]) -> list[Any] | None:
         """Raw results if all commands are reads that the shared memory answers."""
         route = self._client._route
-        if self._transaction or not isinstance(route, LocalRoute) or route.attachment is None:
+        if not names <= LOCAL or self._transaction:
             return None
-        names = {command[0] for command in commands}
+        if not isinstance(route, LocalRoute) or route.attachment is None:
+            return None
         try:
             if names == {"GET"} and all(len(command) == 2 for command in commands):
                 return list(route.attachment.reader.mget([command[1] for command in commands]))
-            if LOCAL.issuperset(names):
-                return [_read_or_error(route, command) for command in commands]
+            return [_read_or_error(route, command) for command in commands]
         except EngineError:
-            pass
-        return None
+            return None
 
-    def _steps(
-        self, commands: list[tuple[Any, ...]], timeout: float | None
-    ) -> Generator[Step, Any, list[Any]]:
-        seconds = self._client.timeout if timeout is None else timeout
-        return (yield from pipeline_steps(self._client._route, commands, seconds, self._transaction))
+    def _steps(self, commands: list[Args], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
+        return pipeline_steps(self._client._route, commands, deadline, self._transaction)
 
-    def _finish(self, commands: list[tuple[Any, ...]], results: list[Any], raise_on_error: bool) -> list[Any]:
+    def _finish(
+        self, commands: list[Args], names: Set[str], results: list[Any], raise_on_error: bool
+    ) -> list[Any]:
         """The callers' results; raises the first error if wished."""
-        decode = self._client.decode_responses
-        names = {command[0] for command in commands}
-        if decode or not CALLBACKS.keys().isdisjoint(names) or "TYPE" in names:
-            pairs = zip(commands, results, strict=True)
-            results = [finish(command[0], result, decode) for command, result in pairs]
-        if raise_on_error:
+        if raise_on_error and not _NO_ERRORS.issuperset(map(type, results)):
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):
                     raise _annotated(result, number, commands[number - 1])
-        return results
+        return finish_all([command[0] for command in commands], names, results, self._client.decode_responses)
+
+
+_NO_ERRORS: Final = frozenset({bytes, str, int, list, type(None)})
+"""Types of nearly all results: one look at them saves many."""
 
 
 def _read_or_error(route: LocalRoute, command: tuple[Any, ...]) -> Any:

@@ -27,7 +27,7 @@ class Silence:
     worker_replaced: bool
     """The worker that it was sent to is gone or another one."""
     resend_at: float | None = None
-    """When to ask again although nothing is known to have changed; None where a replaced worker is noticed."""
+    """When to ask again although nothing seems to have changed; None where a replaced worker is noticed."""
 
 
 def after_silence(silence: Silence) -> Next:
@@ -57,6 +57,7 @@ def silence_error(step: Next, shard: int, where: str, timeout: float) -> Shmcach
     """The one error of a request that is given up."""
     if step is Next.OUTCOME_UNKNOWN:
         return OutcomeUnknown(
-            f"shard {shard} of {where}: the write was sent, its reply never came; it may or may not have happened"
+            f"shard {shard} of {where}: the write was sent, its reply never came; "
+            "it may or may not have happened"
         )
     return CacheTimeout(f"shard {shard} of {where} did not answer within {timeout:g} s")

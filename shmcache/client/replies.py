@@ -3,7 +3,7 @@
 On the wire data is bytes and a status (`OK`, `PONG`, a type's name) is str.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 from ..protocol.info import parse_info
@@ -53,6 +53,9 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     "GETSTAMP": _stamped,
 }
 
+_STATUS_OR_NUMBER: Final = frozenset({*_TO_OK, "INCRBY", "DECRBY", "DEL", "GETDEL", "APPEND"})
+"""Commands whose only status is OK, which becomes True, and whose other results stay as they are."""
+
 
 def _decoded(result: Any) -> Any:
     kind = type(result)
@@ -72,3 +75,12 @@ def finish(name: str, result: Any, decode: bool) -> Any:
         # A status without a callback (TYPE): redis-py gives bytes there too.
         return result.encode()
     return _decoded(result) if decode else result
+
+
+def finish_all(names: Sequence[str], distinct: Set[str], results: list[Any], decode: bool) -> list[Any]:
+    """`finish` for the results of many commands; `distinct` are their names, once each."""
+    if not decode and distinct <= _STATUS_OR_NUMBER:
+        return [True if result == "OK" else result for result in results]
+    if not decode and CALLBACKS.keys().isdisjoint(distinct) and "TYPE" not in distinct:
+        return results
+    return [finish(name, result, decode) for name, result in zip(names, results, strict=True)]

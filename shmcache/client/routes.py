@@ -20,7 +20,7 @@ from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError, ShmcacheEr
 from ..protocol import frames
 from ..protocol.codec import decode_results, encode_control
 from ..protocol.commands import SlotMap
-from ..protocol.directory import Directory, DirectorySnapshot
+from ..protocol.directory import Directory, DirectorySnapshot, ShardRecord
 from .exchange import Deadline, Receive, Request, Step, Target, exchange
 from .policy import retry_delay
 
@@ -34,10 +34,18 @@ class Attachment:
     version: int
     reader: Reader
     slots: SlotMap
+    targets: tuple[Target | None, ...]
+    """By shard; None while it has no worker."""
 
 
 def _slot_map(snapshot: DirectorySnapshot) -> SlotMap:
     return SlotMap.of(array.array("H", snapshot.slots), len(snapshot.shards))
+
+
+def _target(record: ShardRecord) -> Target | None:
+    if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed"):
+        return None
+    return Target(record.endpoints[0], (record.owner_pid, record.generation))
 
 
 def _open_reader(snapshot: DirectorySnapshot, decode: bool) -> Reader:
@@ -82,6 +90,12 @@ class LocalRoute:
         self._lock = threading.Lock()
 
     @property
+    def ready(self) -> bool:
+        """Whether `slots` are known and up to date."""
+        attachment = self.attachment
+        return attachment is not None and attachment.directory.version == attachment.version
+
+    @property
     def slots(self) -> SlotMap:
         assert self.attachment is not None
         return self.attachment.slots
@@ -110,22 +124,28 @@ class LocalRoute:
                     return old
                 snapshot = old.directory.snapshot()
                 if snapshot.state != "retired" and _same_regions(old.snapshot, snapshot):
-                    return self._adopt(Attachment(old.directory, snapshot, version, old.reader, old.slots))
+                    return self._adopt(old.directory, snapshot, version, old.reader, old.slots)
             directory = Directory.open(self._instance)
             version = directory.version
             snapshot = directory.snapshot()
             if snapshot.state in ("starting", "retired"):
                 raise Unavailable(f"instance {self._instance!r} is {snapshot.state}")
             reader = _open_reader(snapshot, self._decode)
-            return self._adopt(Attachment(directory, snapshot, version, reader, _slot_map(snapshot)))
+            return self._adopt(directory, snapshot, version, reader, _slot_map(snapshot))
 
-    def _adopt(self, new: Attachment) -> Attachment:
-        self.epoch = new.snapshot.epoch
+    def _adopt(
+        self, directory: Directory, snapshot: DirectorySnapshot, version: int, reader: Reader, slots: SlotMap
+    ) -> Attachment:
+        targets = tuple(map(_target, snapshot.shards))
+        new = Attachment(directory, snapshot, version, reader, slots, targets)
+        self.epoch = snapshot.epoch
         self.attachment = new
         return new
 
     def prepare(self, deadline: Deadline, *, regions_gone: bool = False) -> Generator[Step, Any, None]:
-        """Attach. An instance that is just starting, or was there before, is waited for; one that never was is not."""
+        """Attach. An instance that is starting, or was there before, is waited for; one that never was is
+        not.
+        """
         attempt = 0
         while True:
             try:
@@ -147,10 +167,7 @@ class LocalRoute:
             attachment = self.attach()
         except (InstanceNotFound, Unavailable):
             return None
-        record = attachment.snapshot.shards[attachment.slots.shard_of[slot]]
-        if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed"):
-            return None
-        return Target(record.endpoints[0], (record.owner_pid, record.generation))
+        return attachment.targets[attachment.slots.shard_of[slot]]
 
     def forget(self) -> None:
         """The directory tells by itself when it has changed."""
@@ -168,6 +185,11 @@ class RouterRoute:
         self._slots: SlotMap | None = None
 
     @property
+    def ready(self) -> bool:
+        """Whether `slots` are known."""
+        return self._slots is not None
+
+    @property
     def slots(self) -> SlotMap:
         assert self._slots is not None
         return self._slots
@@ -183,7 +205,7 @@ class RouterRoute:
         """Ask the router for the topology, once."""
         if self._slots is not None:
             return
-        request = Request(0, 0, frames.CONTROL, encode_control("topology", {}), repeatable=True)
+        request = Request(0, 0, frames.CONTROL, encode_control("topology", {}))
         yield from exchange(self, [request], deadline)
         if not isinstance(request.outcome, bytes):
             assert request.outcome is not None
@@ -195,7 +217,7 @@ class RouterRoute:
         return self._target
 
     def forget(self) -> None:
-        """The router forwards by slot, so an old topology costs no correctness, only a split that is not needed."""
+        """The router forwards by slot: an old topology costs a needless split, no correctness."""
 
 
 def read_topology(answer: Any) -> tuple[SlotMap, int]:

@@ -1,6 +1,9 @@
-"""One client's commands as exchanges: plan, pack, exchange, unpack, merge. No waiting: everything is a generator of steps."""
+"""One client's commands as exchanges: plan, pack, exchange, unpack, merge.
 
-from collections.abc import Generator, Sequence
+No waiting here: what needs more than one message is a generator of steps.
+"""
+
+from collections.abc import Generator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,16 +14,15 @@ from ..protocol import frames
 from ..protocol.codec import decode_results, encode_commands
 from ..protocol.commands import (
     READ_ONLY,
-    REPEATABLE,
     SINGLE_KEY,
     Args,
     Plan,
     SlotMap,
     cross_slot,
-    is_repeatable,
     key_positions,
     lookup,
     plan,
+    slot_of_key,
     slots_of_keys,
 )
 from .exchange import Deadline, Request, Step, exchange
@@ -47,15 +49,34 @@ def command_steps(
     """Ask the owners for one command; returns its raw result. Raises ShmcacheError."""
     yield from route.prepare(deadline)
     planned = plan(args, route.slots)
-    name = args[0]
-    flags = frames.READ_ONLY if name in READ_ONLY else 0
-    repeatable = is_repeatable(args)
-    requests = [
-        Request(part.shard, part.slot, flags, _checked(encode_commands((part.args,))), repeatable)
-        for part in planned.parts
-    ]
+    requests = [_request(part.shard, part.slot, part.args) for part in planned.parts]
     yield from exchange(route, requests, deadline)
-    result = planned.merge([_results_of(request, 1)[0] for request in requests])
+    result = planned.merge([_results_of(request)[0] for request in requests])
+    if isinstance(result, ResponseError):
+        raise result
+    return result
+
+
+def _request(shard: int, slot: int, args: Args) -> Request:
+    commands = (args,)
+    flags = frames.READ_ONLY if args[0] in READ_ONLY else 0
+    return Request(shard, slot, flags, _checked(encode_commands(commands)), commands)
+
+
+def sole_request(route: LocalRoute | RouterRoute, args: Args) -> Request | None:
+    """The one message that a command with one key needs; None if it is another one or the route not known
+    yet.
+    """
+    if route.ready and args[0] in SINGLE_KEY and len(args) > 1:
+        slots = route.slots
+        slot = slot_of_key(args[1])
+        return _request(slots.shard_of[slot], slot, args)
+    return None
+
+
+def sole_result(request: Request) -> Any:
+    """The raw result of a sole request's command. Raises ShmcacheError."""
+    result = _results_of(request)[0]
     if isinstance(result, ResponseError):
         raise result
     return result
@@ -67,23 +88,45 @@ def _checked(payload: bytes) -> bytes:
     return payload
 
 
-def _results_of(request: Request, commands: int) -> list[Any]:
+def _results_of(request: Request) -> list[Any]:
     """The results of one message. Raises its failure."""
     outcome = request.outcome
     if isinstance(outcome, bytes):
         results = decode_results(outcome)
-        if len(results) == commands:
+        if len(results) == len(request.commands):
             return results
-        raise ShmcacheError(f"{len(results)} results for {commands} commands")
+        raise ShmcacheError(f"{len(results)} results for {len(request.commands)} commands")
     assert outcome is not None
     raise outcome
 
 
+def sole_batch(route: LocalRoute | RouterRoute, commands: Sequence[Args], names: Set[str]) -> Request | None:
+    """The one message of a pipeline to an instance of one shard; None if it may take more or needs a plan."""
+    if not route.ready or route.slots.shards > 1:
+        return None
+    if not names <= SINGLE_KEY or len(commands) > BATCH_COMMANDS_MAX:
+        return None
+    # Packing is the cheapest way to learn the size, and nearly always it is small.
+    payload = encode_commands(commands)
+    if len(payload) > REQUEST_BYTES_SOFT_MAX:
+        return None
+    flags = frames.READ_ONLY if names <= READ_ONLY else 0
+    return Request(0, route.slots.slot_of[0], flags, payload, commands)
+
+
+def batch_results(request: Request) -> list[Any]:
+    """Raw results of one batch, errors in their places: its own if it failed as a whole."""
+    try:
+        return _results_of(request)
+    except ShmcacheError as error:
+        # The shards answer for themselves: what happened on the others stays visible.
+        return [error] * len(request.commands)
+
+
 def pipeline_steps(
-    route: LocalRoute | RouterRoute, commands: Sequence[Args], timeout: float, transaction: bool
+    route: LocalRoute | RouterRoute, commands: Sequence[Args], deadline: Deadline, transaction: bool
 ) -> Generator[Step, Any, list[Any]]:
-    """Run many commands, shards in parallel, each shard's in order; returns raw results, errors in their places."""
-    deadline = Deadline.after(timeout)
+    """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places."""
     yield from route.prepare(deadline)
     if transaction:
         batches, merges = [transaction_batch(commands, route.slots)], None
@@ -97,19 +140,10 @@ def pipeline_steps(
         requests = [_batch_request(batch, transaction) for batch in sent]
         yield from exchange(route, requests, deadline)
         for batch, request in zip(sent, requests, strict=True):
-            _place(batch, request, results)
+            for place, answer in zip(batch.places, batch_results(request), strict=True):
+                results[place] = answer
         queues = [queue for queue in queues if queue]
     return results if merges is None else [_merged(merge, results, places) for merge, places in merges]
-
-
-def _place(batch: Batch, request: Request, results: list[Any]) -> None:
-    try:
-        answers = _results_of(request, len(batch.commands))
-    except ShmcacheError as error:
-        # The shards answer for themselves: what happened on the others stays visible.
-        answers = [error] * len(batch.places)
-    for place, answer in zip(batch.places, answers, strict=True):
-        results[place] = answer
 
 
 Merge = tuple[Plan | ResponseError | None, Sequence[int]]
@@ -132,18 +166,16 @@ def _batch_request(batch: Batch, transaction: bool) -> Request:
     if names <= READ_ONLY:
         flags |= frames.READ_ONLY
     payload = _checked(encode_commands(batch.commands) if batch.payload is None else batch.payload)
-    # Repeating a batch repeats its order too: SET a, GET a, SET a ends as it would have.
-    repeatable = names <= REPEATABLE or all(map(is_repeatable, batch.commands))
-    return Request(batch.shard, batch.slot, flags, payload, repeatable)
+    return Request(batch.shard, batch.slot, flags, payload, batch.commands)
 
 
 def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[Merge] | None]:
-    """Commands by shard. The second part tells how results make up the commands' results; None: one each, in order.
+    """Commands by shard, and how results make up the commands' results; None: one each, in order.
 
-    A command that cannot be planned (unknown, keys of several slots) fails in its place, as it would on a server.
+    A command that cannot be planned (unknown, keys of several slots) fails in its place, as on a server.
     """
-    if slots.shards == 1 and SINGLE_KEY.issuperset({command[0] for command in commands}):
-        return [Batch(0, slots.slot_of[0], list(commands), list(range(len(commands))))], None
+    if SINGLE_KEY.issuperset({command[0] for command in commands}) and min(map(len, commands)) > 1:
+        return _group_by_key(commands, slots), None
     batches: dict[int, Batch] = {}
     merges: list[Merge] = []
     place = 0
@@ -170,6 +202,20 @@ def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[M
     return list(batches.values()), merges
 
 
+def _group_by_key(commands: Sequence[Args], slots: SlotMap) -> list[Batch]:
+    """As `group`, for commands that all have one key."""
+    batches: dict[int, Batch] = {}
+    shard_of = slots.shard_of
+    for place, slot in enumerate(slots_of_keys([command[1] for command in commands])):
+        shard = shard_of[slot]
+        batch = batches.get(shard)
+        if batch is None:
+            batch = batches[shard] = Batch(shard, slot, [], [])
+        batch.commands.append(commands[place])
+        batch.places.append(place)
+    return list(batches.values())
+
+
 def transaction_batch(commands: Sequence[Args], slots: SlotMap) -> Batch:
     """All commands as one atomic batch. Raises `CrossSlot` unless all keys have one slot, `LimitExceeded`."""
     if len(commands) > BATCH_COMMANDS_MAX:
@@ -194,7 +240,6 @@ def _size(command: Args) -> int:
 def split(batch: Batch, transaction: bool) -> list[Batch]:
     """A batch as batches within the limits; a transaction is never split."""
     if transaction or len(batch.commands) <= BATCH_COMMANDS_MAX:
-        # Packing is the cheapest way to learn the size, and nearly always it is small.
         batch.payload = encode_commands(batch.commands)
         if transaction or len(batch.payload) <= REQUEST_BYTES_SOFT_MAX:
             return [batch]

@@ -1,12 +1,16 @@
-"""ZeroMQ sockets of this process: one context, made anew in a forked child, whose parent's sockets are never touched."""
+"""ZeroMQ sockets of this process: one context, made anew in a forked child, which never touches its parent's
+sockets.
+"""
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import zmq
 
 from ..limits import CLIENT_OUTSTANDING_MAX, CLIENT_POLL_MS, MESSAGE_BYTES_MAX
 
+MORE_NOW: Final = int(zmq.SNDMORE | zmq.DONTWAIT)
+"""Flags of a first frame. As int: combining pyzmq's enums takes a microsecond."""
 _SOCKETS_MAX = 65535
 _context: "zmq.Context[zmq.Socket[bytes]] | None" = None
 _left_alone: list[Any] = []
@@ -29,7 +33,9 @@ def leave_alone(inherited: Any) -> None:
 
 
 def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
-    """A DEALER that connects in the background, drops what is unsent at close, and whose `recv` waits CLIENT_POLL_MS."""
+    """A DEALER that connects in the background and drops what is unsent at close; `recv` waits
+    CLIENT_POLL_MS.
+    """
     global _context
     if _context is None:
         _context = zmq.Context()

@@ -10,10 +10,13 @@ from typing import Any, Final
 import msgpack
 
 from ..errors import ProtocolError, ResponseError, ShmcacheError, from_refusal, from_reply
+from ..limits import PACKER_BYTES_MAX
 
 ERROR_EXT: Final = 1
 
 _packb = msgpack.packb
+_packer = msgpack.Packer()
+"""Packs commands for all threads: packing builtin types runs no Python code, so no thread comes between."""
 _unpackb = msgpack.unpackb
 _MALFORMED = (ValueError, TypeError, OverflowError, RecursionError)
 """What msgpack raises for bad bytes: its own errors are ValueErrors, an unhashable map key is a TypeError."""
@@ -21,10 +24,15 @@ _MALFORMED = (ValueError, TypeError, OverflowError, RecursionError)
 
 def encode_commands(commands: Sequence[Sequence[Any]]) -> bytes:
     """A batch of `(name, arg, ...)`. Ints beyond 64 bits become their decimal digits."""
+    global _packer
     try:
-        return _packb(commands)
+        payload = _packer.pack(commands)
     except OverflowError:
         return _packb([[_digits(part) for part in command] for command in commands])
+    if len(payload) > PACKER_BYTES_MAX:
+        # It would hold on to a buffer of that size.
+        _packer = msgpack.Packer()
+    return payload
 
 
 def _digits(part: Any) -> Any:
@@ -53,7 +61,10 @@ def _unpack(data: bytes, what: str) -> Any:
 
 def decode_results(data: bytes) -> list[Any]:
     """The results in order; failed commands are `ResponseError` instances."""
-    results = _unpack(data, "reply")
+    try:
+        results = _unpackb(data, ext_hook=_result_ext)
+    except _MALFORMED as error:
+        raise ProtocolError(f"malformed reply: {error}") from error
     if type(results) is not list:
         raise ProtocolError("a reply is not an array")
     return results

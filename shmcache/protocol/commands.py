@@ -1,7 +1,8 @@
 """The command table seen from Python: keys of a command, its way over several shards, and back. No I/O.
 
-`plan` turns one command into parts, one per shard that is concerned; `Plan.merge` turns the parts' results (in the
-order of the parts) into the one result of the command. How each command splits stands in the engine's table.
+`plan` turns one command into parts, one per shard that is concerned; `Plan.merge` turns the parts' results
+(in the order of the parts) into the one result of the command. How each command splits stands in the engine's
+table.
 """
 
 import random
@@ -108,7 +109,10 @@ def slot_of_key(key: bytes | str | int) -> int:
 
 
 def slots_of_keys(keys: Sequence[bytes | str | int]) -> list[int]:
-    return key_slots([str(key) if type(key) is int else key for key in keys])
+    try:
+        return key_slots(keys)
+    except TypeError:
+        return key_slots([str(key) if type(key) is int else key for key in keys])
 
 
 def has_arity(spec: CommandSpec, args: Args) -> bool:
@@ -162,9 +166,10 @@ _MERGES: Final[dict[str, Callable[[list[Any]], Any]]] = {
 
 
 def plan(args: Args, slots: SlotMap) -> Plan:
-    """How one command is asked. Raises `CrossSlot`, and `CommandFailed` for an unknown command or a wrong cursor.
+    """How one command is asked.
 
-    A wrong number of arguments is left to the server to refuse.
+    Raises `CrossSlot`, and `CommandFailed` for an unknown command or a wrong cursor. A wrong number of
+    arguments is left to the server to refuse.
     """
     spec = lookup(args[0])
     positions = key_positions(spec, args)
@@ -223,8 +228,8 @@ def _plan_split(spec: CommandSpec, args: Args, positions: range, of_keys: list[i
 
 
 # --- SCAN over several shards ---------------------------------------------------------------------
-# The public cursor is inner cursor * shards + shard. (0, 0) is the start, and because a shard that is done leads to
-# (next shard, 0), 0 is never an intermediate cursor: it ends the scan.
+# The public cursor is inner cursor * shards + shard. (0, 0) is the start, and because a shard that is done
+# leads to (next shard, 0), 0 is never an intermediate cursor: it ends the scan.
 
 
 def unpack_cursor(cursor: int, shards: int) -> tuple[int, int]:

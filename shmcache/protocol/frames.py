@@ -61,5 +61,5 @@ def unpack_header(data: bytes) -> Header:
 
 
 def request_id_of(data: bytes) -> int:
-    """The request id of a header that `unpack_header` refuses, so that the refusal can name it; 0 if it has none."""
+    """The request id of a header, also of one that `unpack_header` refuses; 0 if it has none."""
     return int.from_bytes(data[8:16], "little") if len(data) >= 16 else 0

@@ -1,4 +1,4 @@
-"""docs/commands.md, made from the command table: `python -m shmcache.protocol.reference > docs/commands.md`."""
+"""docs/commands.md from the command table: `python -m shmcache.protocol.reference > docs/commands.md`."""
 
 from .commands import TABLE
 

@@ -87,10 +87,16 @@ def test_random_bytes(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"\xc1", msgpack.packb(1), msgpack.packb([1]) + b"x", b"\x91" * 3000,
-        msgpack.packb([msgpack.ExtType(2, b"")]), msgpack.packb([msgpack.ExtType(1, b"\x01")]), msgpack.packb([{}])[:-1],
+        b"",
+        b"\xc1",
+        msgpack.packb(1),
+        msgpack.packb([1]) + b"x",
+        b"\x91" * 3000,
+        msgpack.packb([msgpack.ExtType(2, b"")]),
+        msgpack.packb([msgpack.ExtType(1, b"\x01")]),
+        msgpack.packb([{}])[:-1],
     ],
-)  # fmt: skip
+)
 def test_malformed_results(data: bytes) -> None:
     """Truncated, trailing, too deep or foreign data is refused."""
     with pytest.raises(errors.ProtocolError):

@@ -1,5 +1,5 @@
-"""Every command over every way in: shared memory and tcp, sync and asyncio, one worker and three, and redis-py against a
-real Redis, which proves that the expected answers are Redis'.
+"""Every command over every way in: shared memory and tcp, sync and asyncio, one worker and three, and
+redis-py against a real Redis, which proves that the expected answers are Redis'.
 """
 
 import time

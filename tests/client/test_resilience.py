@@ -64,7 +64,7 @@ def in_child(work: Callable[[], bool]) -> None:
 
 
 def test_forked_child_goes_on(url: str) -> None:
-    """A child uses the parent's client: it reads and writes, and the parent's sockets are still the parent's."""
+    """A child uses the parent's client to read and write; the parent's sockets are still the parent's."""
     with shmcache.connect(url) as cache:
         cache.set("n", 0)
 
@@ -116,7 +116,9 @@ def test_reads_go_on_while_the_worker_is_down(instance: RunningInstance) -> None
 
 @pytest.mark.parametrize("scheme", ["shm", "tcp"])
 def test_killed_workers_under_load(instance: RunningInstance, scheme: str) -> None:
-    """`kill -9` while several threads write: no acknowledged write is lost, and what was not acknowledged says so."""
+    """`kill -9` while several threads write: no acknowledged write is lost, and what was not acknowledged
+    says so.
+    """
     unknown = [0] * 4
     acknowledged = [0] * 4
     stop = threading.Event()
@@ -214,8 +216,9 @@ def test_unknown_instance() -> None:
 
 
 def test_timeout_of_a_stuck_worker(instance: RunningInstance) -> None:
-    """A worker that does not answer: reads and repeatable writes time out, others have an unknown outcome; none is
-    executed after its time."""
+    """A worker that does not answer: reads and repeatable writes time out, others have an unknown outcome;
+    none is executed after its time.
+    """
     with shmcache.connect(instance.url) as cache:
         cache.set("n", 0)
         pids = [instance.worker_pid(shard) for shard in range(2)]
