@@ -44,12 +44,16 @@ class RunningInstance:
         """Start the server (again) and wait for its ready line; `changes` to the options stay."""
         assert self.process is None
         self.options |= changes
+        self.ready_line = ""
         self.process = self.launch(**self.options)
         assert self.process.stdout is not None
         if select.select([self.process.stdout], [], [], START_S_MAX)[0]:
             self.ready_line = self.process.stdout.readline().strip()
         if "ready" not in self.ready_line:
-            self.kill()
+            # Its stacks go to the log: faulthandler answers SIGABRT.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(STOP_S_MAX)
+            self._forget()
             raise AssertionError(f"the server did not become ready; its log:\n{self.log()}")
         listen = [endpoint for endpoint in self.snapshot().router_endpoints if endpoint.startswith("tcp:")]
         if listen:
@@ -61,6 +65,7 @@ class RunningInstance:
         """The bare server process, not waited for."""
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SHMCACHE_")}
+        environment["PYTHONFAULTHANDLER"] = "1"
         with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "shmcache.server", *words],

@@ -65,16 +65,19 @@ impl Hints {
 
     /// For the owner: memory for the marks in [at, at + bytes).
     pub fn commit_marks(&mut self, at: u64, bytes: u64) -> io::Result<()> {
-        for page in at / PAGE_BYTES..=(at + bytes - 1) / PAGE_BYTES {
-            if self.committed_pages.insert(page) {
-                let from = page * PAGE_BYTES;
-                if let Err(error) = self.map.commit(from, PAGE_BYTES.min(self.map.bytes() - from)) {
-                    self.committed_pages.remove(&page);
-                    return Err(error);
-                }
-            }
+        let (first, last) = (at / PAGE_BYTES, (at + bytes - 1) / PAGE_BYTES);
+        if (first..=last).all(|page| self.committed_pages.contains(&page)) {
+            return Ok(());
         }
+        let end = ((last + 1) * PAGE_BYTES).min(self.map.bytes());
+        self.map.commit(first * PAGE_BYTES, end - first * PAGE_BYTES)?;
+        self.committed_pages.extend(first..=last);
         Ok(())
+    }
+
+    /// A former owner did that.
+    pub fn assume_committed(&mut self, at: u64, bytes: u64) {
+        self.committed_pages.extend(at / PAGE_BYTES..=(at + bytes - 1) / PAGE_BYTES);
     }
 
     pub fn committed_bytes(&self) -> u64 {

@@ -75,6 +75,12 @@ impl Index {
         self.state.buckets() * BUCKET_BYTES
     }
 
+    /// A former owner took memory for the buckets that exist, and for their marks.
+    pub fn assume_committed(&mut self, hints: &mut Hints) {
+        self.committed_buckets = self.state.buckets();
+        hints.assume_committed(self.mark_at(self.base), self.committed_buckets * WORD);
+    }
+
     /// Memory for the first `buckets` buckets and their marks.
     pub fn commit_buckets(&mut self, map: &OwnerMap, hints: &mut Hints, buckets: u64) -> Result<(), Full> {
         if buckets <= self.committed_buckets {

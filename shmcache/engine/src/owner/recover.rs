@@ -82,9 +82,7 @@ impl Owner {
         };
 
         let mut index = Index::new(&map, buckets_in(&map));
-        index
-            .commit_buckets(&map, &mut hints, index.state.buckets())
-            .map_err(|_| OwnError::NoSpace("no memory for the index".into()))?;
+        index.assume_committed(&mut hints);
         let changing = map.load(header::CHANGING_BUCKET);
         if !recovery.clean && changing != 0 && index.repair(&mut map, &hints, changing - 1) {
             recovery.repaired_buckets += 1;
