@@ -28,6 +28,10 @@ impl Part {
             Part::All => (0, total),
             Part::Range(first, last) => {
                 let total = total as i64;
+                // As Redis: both from the end and in the wrong order is nothing, even where clamping would make them meet.
+                if first < 0 && last < 0 && first > last {
+                    return (0, 0);
+                }
                 let clamp = |end: i64| if end < 0 { (total + end).max(0) } else { end };
                 let (first, last) = (clamp(first), clamp(last).min(total - 1));
                 if total == 0 || first > last {
@@ -160,9 +164,9 @@ pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &
             out.status(name);
             Ok(())
         }
-        Command::Ttl => time_left(view, args[1], out, |deadline, now| (deadline - now + 500) / 1000),
+        Command::Ttl => time_left(view, args[1], out, |deadline, now| seconds(deadline - now)),
         Command::Pttl => time_left(view, args[1], out, |deadline, now| deadline - now),
-        Command::Expiretime => time_left(view, args[1], out, |deadline, _| (deadline + 500) / 1000),
+        Command::Expiretime => time_left(view, args[1], out, |deadline, _| seconds(deadline)),
         Command::Pexpiretime => time_left(view, args[1], out, |deadline, _| deadline),
         other => unreachable!("{other:?} is flagged LOCAL and has no reader"),
     }
@@ -183,6 +187,11 @@ fn get<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S) -> Result<(), Fa
     })?
 }
 
+/// Rounded to the nearest second; a deadline may be the largest number there is.
+fn seconds(ms: i64) -> i64 {
+    ms.saturating_add(500) / 1000
+}
+
 fn time_left<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S, answer: impl FnOnce(i64, i64) -> i64) -> Result<(), Fail> {
     let now = view.time_ms() as i64;
     let deadline = view.look(key, Part::Nothing, |seen| seen.map(|seen| seen.deadline as i64))?;
@@ -192,4 +201,27 @@ fn time_left<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S, answer: im
         Some(deadline) => answer(deadline, now),
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_as_in_redis() {
+        let range = |first, last| Part::Range(first, last).of(5);
+        assert_eq!(range(0, -1), (0, 5));
+        assert_eq!(range(-100, 1), (0, 2));
+        assert_eq!(range(0, -100), (0, 1));
+        assert_eq!(range(-100, -101), (0, 0));
+        assert_eq!(range(i64::MIN, i64::MAX), (0, 5));
+        assert_eq!(range(5, 9), (0, 0));
+    }
+
+    #[test]
+    fn the_latest_deadline_has_seconds() {
+        assert_eq!(seconds(i64::MAX), i64::MAX / 1000);
+        assert_eq!(seconds(1499), 1);
+        assert_eq!(seconds(1500), 2);
+    }
 }

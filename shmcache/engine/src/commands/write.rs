@@ -4,8 +4,8 @@ use super::number::{float_arg, format_float, int_arg, parse_int};
 use super::reply::Sink;
 use super::table::Command;
 use super::{expect_string, Args, Fail};
-use crate::layout::{Kind, MAX_VALUE_BYTES};
-use crate::owner::{Entry, Owner};
+use crate::layout::{Kind, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::owner::{Entry, Owner, Refused};
 
 pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     match command {
@@ -325,6 +325,15 @@ fn check_pairs(args: &Args, name: &str) -> Result<(), Fail> {
 }
 
 fn put_pairs(owner: &mut Owner, args: &Args) -> Result<(), Fail> {
+    // Before anything is written: inside a transaction nothing takes the first pairs back.
+    for pair in args[1..].chunks(2) {
+        if pair[0].len() > MAX_KEY_BYTES {
+            return Err(Refused::KeyTooLong.into());
+        }
+        if pair[1].len() > MAX_VALUE_BYTES {
+            return Err(Refused::ValueTooLong.into());
+        }
+    }
     for pair in args[1..].chunks(2) {
         owner.put(pair[0], Kind::String, pair[1], 0)?;
     }
