@@ -1,4 +1,4 @@
-"""Hypothesis strategies: calls of every command of the table, mostly valid, over few keys, so that they meet."""
+"""Hypothesis strategies: calls of every command of the table, mostly valid, over few keys: they meet."""
 
 import time
 from collections.abc import Sequence

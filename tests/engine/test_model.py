@@ -1,5 +1,5 @@
-"""The engine against the reference model, under Hypothesis: the owner and a lock-free reader both answer as the
-model does, through transactions, expiry and new owners of the same regions.
+"""The engine against the reference model, under Hypothesis: the owner and a lock-free reader both answer as
+the model does, through transactions, expiry and new owners of the same regions.
 """
 
 import time
