@@ -49,10 +49,11 @@ class _Channel:
             return None
         if len(message) != 2:
             return Reply(b"", b"")
-        number = request_id_of(message[0])
+        reply = Reply(*message)
+        number = request_id_of(reply.header)
         if number in self.owed:
             self.owed.remove(number)
-        return Reply(message[0], message[1])
+        return reply
 
 
 class Channels:
@@ -67,20 +68,21 @@ class Channels:
 
         Whatever is not its plain reply is left to an exchange, which goes on from there. `timeout`: seconds.
         """
+        now, unix_ms = time.monotonic(), int((time.time() + timeout) * 1000) + 1
+        target = route.target(request.slot)
         used: dict[str, _Channel] = {}
         reply = None
-        deadline = Deadline.after(timeout)
         try:
-            target = route.target(request.slot)
             if target is not None and timeout >= _POLL_S:
                 channel = used[target.endpoint] = self._take(target.endpoint)
-                header = request.header(route.epoch, deadline)
+                header = request.header(route.epoch, unix_ms)
                 if channel.send(request.number, header, request.payload):
-                    request.is_sent(target, deadline.at - timeout)
                     reply = channel.receive()
-                    if reply is not None and answers(reply, request):
+                    if reply is not None and answers(reply, header):
                         request.outcome = reply.payload
                         return
+                    request.is_sent(target, now)
+            deadline = Deadline(now + timeout, unix_ms, timeout)
             _drive(exchange(route, (request,), deadline, reply), used, self._take)
         finally:
             for channel in used.values():

@@ -100,10 +100,10 @@ class Request:
         """
         return all(map(is_repeatable, self.commands))
 
-    def header(self, epoch: int, deadline: "Deadline") -> bytes:
+    def header(self, epoch: int, deadline_ms: int) -> bytes:
         """Of the message, which keeps its number when it is sent once more."""
         number = self.number = self.number or next(_request_ids)
-        return frames.pack_header(self.flags, self.slot, epoch, number, deadline.unix_ms)
+        return frames.pack_header(self.flags, self.slot, epoch, number, deadline_ms)
 
     def is_sent(self, target: Target, now: float) -> None:
         """Note that it went out. `now` on the monotonic clock."""
@@ -123,10 +123,9 @@ class Deadline(NamedTuple):
         return Deadline(_clock() + timeout, int((time.time() + timeout) * 1000) + 1, timeout)
 
 
-def answers(reply: Reply, request: Request) -> bool:
-    """Whether it is the plain reply to that request."""
-    header = reply.header
-    return frames.request_id_of(header) == request.number and not header[1] & frames.ERROR
+def answers(reply: Reply, header: bytes) -> bool:
+    """Whether it is the plain reply to the message with that header."""
+    return reply.header[8:16] == header[8:16] and not reply.header[1] & frames.ERROR
 
 
 def exchange(
@@ -172,7 +171,7 @@ def _send_all(
             continue
         target = route.target(request.slot)
         if target is not None:
-            header = request.header(route.epoch, deadline)
+            header = request.header(route.epoch, deadline.unix_ms)
             sent = yield Send(target.endpoint, request.number, header, request.payload)
             if sent:
                 request.is_sent(target, now)

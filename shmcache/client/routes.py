@@ -85,6 +85,8 @@ class LocalRoute:
         self.where = f"instance {instance!r}"
         self.epoch = 0
         self.attachment: Attachment | None = None
+        self.known: SlotMap | None = None
+        """The slots of the attachment, which may be out of date: enough where `target` is asked next."""
         self._instance = instance
         self._decode = decode
         self._lock = threading.Lock()
@@ -107,6 +109,7 @@ class LocalRoute:
     def detach(self) -> None:
         """Give up the mapping; it is unmapped when no other thread is in it any more."""
         self.attachment = None
+        self.known = None
 
     def attach(self, *, regions_gone: bool = False) -> Attachment:
         """The mapping as it should be now; opens the directory by name if there is none or it was retired.
@@ -140,6 +143,7 @@ class LocalRoute:
         new = Attachment(directory, snapshot, version, reader, slots, targets)
         self.epoch = snapshot.epoch
         self.attachment = new
+        self.known = slots
         return new
 
     def prepare(self, deadline: Deadline, *, regions_gone: bool = False) -> Generator[Step, Any, None]:
@@ -163,10 +167,12 @@ class LocalRoute:
         return Unavailable(f"{self.where} stopped and did not come back in time: {error}")
 
     def target(self, slot: int) -> Target | None:
-        try:
-            attachment = self.attach()
-        except (InstanceNotFound, Unavailable):
-            return None
+        attachment = self.attachment
+        if attachment is None or attachment.directory.version != attachment.version:
+            try:
+                attachment = self.attach()
+            except (InstanceNotFound, Unavailable):
+                return None
         return attachment.targets[attachment.slots.shard_of[slot]]
 
     def forget(self) -> None:
@@ -182,28 +188,28 @@ class RouterRoute:
         self.where = endpoint
         self.epoch = 0
         self._target = Target(endpoint, (0, 0))
-        self._slots: SlotMap | None = None
+        self.known: SlotMap | None = None
 
     @property
     def ready(self) -> bool:
         """Whether `slots` are known."""
-        return self._slots is not None
+        return self.known is not None
 
     @property
     def slots(self) -> SlotMap:
-        assert self._slots is not None
-        return self._slots
+        assert self.known is not None
+        return self.known
 
     def after_fork(self) -> None:
         """Nothing of it belongs to one process."""
 
     def detach(self) -> None:
         """Ask for the topology again before the next command."""
-        self._slots = None
+        self.known = None
 
     def prepare(self, deadline: Deadline) -> Generator[Step, Any, None]:
         """Ask the router for the topology, once."""
-        if self._slots is not None:
+        if self.known is not None:
             return
         request = Request(0, 0, frames.CONTROL, encode_control("topology", {}))
         yield from exchange(self, [request], deadline)
@@ -211,7 +217,7 @@ class RouterRoute:
             assert request.outcome is not None
             raise Unavailable(f"no router answers at {self.where}: {request.outcome}") from request.outcome
         results = decode_results(request.outcome)
-        self._slots, self.epoch = read_topology(results[0] if results else None)
+        self.known, self.epoch = read_topology(results[0] if results else None)
 
     def target(self, slot: int) -> Target | None:
         return self._target

@@ -67,11 +67,11 @@ def sole_request(route: LocalRoute | RouterRoute, args: Args) -> Request | None:
     """The one message that a command with one key needs; None if it is another one or the route not known
     yet.
     """
-    if route.ready and args[0] in SINGLE_KEY and len(args) > 1:
-        slots = route.slots
-        slot = slot_of_key(args[1])
-        return _request(slots.shard_of[slot], slot, args)
-    return None
+    slots = route.known
+    if slots is None or args[0] not in SINGLE_KEY or len(args) < 2:
+        return None
+    slot = slot_of_key(args[1])
+    return _request(slots.shard_of[slot], slot, args)
 
 
 def sole_result(request: Request) -> Any:
