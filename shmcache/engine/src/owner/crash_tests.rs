@@ -174,8 +174,18 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
             round += 1;
             let (name, point) = FAIL_POINTS[random.below(FAIL_POINTS.len() as u64) as usize];
             let steps = 1 + random.below(150);
-            let rare = random.below(2) == 0;
-            arm(Some(point), random.below(if rare { 2 } else { 60 }) as u32);
+            let seldom = matches!(
+                point,
+                FailPoint::HeapGrown
+                    | FailPoint::DeadlineStored
+                    | FailPoint::StampStored
+                    | FailPoint::SplitFilled
+                    | FailPoint::SplitPublished
+            );
+            arm(
+                Some(point),
+                if seldom { 0 } else { random.below(60) >> random.below(6) } as u32,
+            );
             let mut in_flight = None;
             for _ in 0..steps {
                 let operation = if point == FailPoint::FlushBuckets || point == FailPoint::FlushEpoch {
@@ -235,7 +245,7 @@ fn nothing_acknowledged_is_lost_at_any_fail_point() {
     let rounds = std::env::var("SHMCACHE_CRASH_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(4000);
+        .unwrap_or(3000);
     let seed = std::env::var("SHMCACHE_CRASH_SEED")
         .ok()
         .and_then(|text| text.parse().ok())
