@@ -1,5 +1,5 @@
-"""The log tells everything: replaying it into an empty engine, also twice, also from the middle onto a copy taken
-there, gives the identical state. Kept for every command to come: the calls are generated from the command table.
+"""The log tells everything: replaying it into an empty engine, also twice, also from the middle onto a copy
+taken there, gives the identical state. Kept for every command to come: the calls are made for the whole table.
 """
 
 import random
@@ -69,7 +69,7 @@ def replica_digest(*parts: bytes) -> int:
 )
 @pytest.mark.timeout(300)
 def test_replay_gives_the_identical_state(steps: list[tuple[str, object]], policy: str):
-    """Any sequence of writes, transactions, expiry, eviction, flushes and changes of owner; once, twice, in halves."""
+    """Any sequence of writes, transactions, expiry, eviction, flushes, new owners; once, twice, in halves."""
     with regions() as made:
         owner = made.create(memory_bytes=MEMORY_BYTES, log_bytes=LOG_BYTES, policy=policy)
         tailer = _engine.LogTailer(made.log, "replay", 0)
@@ -110,7 +110,7 @@ def written(made_owner: _engine.Owner) -> None:
 
 
 def test_a_damaged_byte_is_refused_with_its_offset():
-    """Wherever a byte is wrong: an error that names an offset, everything before it applied, nothing after it."""
+    """Wherever a byte is wrong: an error with an offset, everything before it applied, nothing after it."""
     with regions() as made:
         owner = made.create()
         tailer = _engine.LogTailer(made.log, "damage", 0)
