@@ -46,6 +46,8 @@ TICK_MS_MAX: Final = 100
 """Longest pause between two ticks of an owner that has nothing to do."""
 TICK_MS_BUSY: Final = 20
 """Pause between two ticks of an owner that is kept busy."""
+TICK_MS_UNFINISHED: Final = 2
+"""The same while the last tick left something to do."""
 DRAIN_MESSAGES_MAX: Final = 64
 """Messages taken from a socket before the loop looks at anything else."""
 ROUTER_POLL_MS: Final = 50
@@ -71,5 +73,5 @@ PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
 
 assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
-assert TICK_MS_BUSY < TICK_MS_MAX
+assert TICK_MS_UNFINISHED < TICK_MS_BUSY < TICK_MS_MAX
 assert HEARTBEAT_MS < HEARTBEAT_TIMEOUT_MS

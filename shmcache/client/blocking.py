@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Set
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .._engine import CommandError, EngineError
 from ..limits import CLIENT_TIMEOUT_S
@@ -14,6 +14,8 @@ from .exchange import Deadline, Step
 from .pipeline import PipelineCore
 from .replies import finish
 from .session import batch_results, sole_batch, sole_request, sole_result
+
+_Result = TypeVar("_Result")
 
 
 class Client(ClientCore):
@@ -44,7 +46,7 @@ class Client(ClientCore):
         self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
         return finish(args[0], sole_result(request), self.decode_responses)
 
-    def _drive(self, steps: Generator[Step, Any, Any]) -> Any:
+    def _drive(self, steps: Generator[Step, Any, _Result]) -> _Result:
         return self._channels.run(steps)
 
     def _after_fork(self) -> None:

@@ -13,7 +13,7 @@ import zmq
 
 from .. import _engine
 from ..errors import ProtocolError
-from ..limits import TICK_MS_BUSY, TICK_MS_MAX
+from ..limits import TICK_MS_BUSY, TICK_MS_MAX, TICK_MS_UNFINISHED
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from .child import StopFlag
@@ -82,9 +82,10 @@ class Service:
                     continue
             except zmq.Again:
                 pass
-            flags = _NOW if tick() else 0
-            # Unfinished housekeeping takes turns with single messages.
-            due = 0 if flags else now() + TICK_MS_BUSY * 1_000_000
+            # Unfinished housekeeping goes on when nothing waits, and soon if there is no end of messages.
+            more = tick()
+            flags = _NOW if more else 0
+            due = now() + (TICK_MS_UNFINISHED if more else TICK_MS_BUSY) * 1_000_000
             self._connections.update()
 
     def close(self) -> None:
