@@ -39,28 +39,33 @@ impl Hints {
     pub fn create(fd: BorrowedFd, covered_bytes: u64) -> io::Result<Hints> {
         let bytes = hints::MARKS_AT + covered_bytes / WORD;
         format_object(fd, bytes, hints::MARKS_AT)?;
-        let map = SharedMap::new(fd, bytes)?;
-        map.store(hints::LAYOUT_VERSION, LAYOUT_VERSION);
-        map.word(hints::MAGIC).store(MAGIC_HINTS, Ordering::Release);
+        let hints = Hints {
+            map: SharedMap::new(fd, bytes)?,
+            committed_pages: HashSet::new(),
+        };
+        hints.restore_header();
+        Ok(hints)
+    }
+
+    /// The hints of a data region with `covered_bytes` from its first bucket to its end. Only the size is checked: what stands in
+    /// the region, its header included, anyone may have overwritten, and that must keep no reader and no next owner out.
+    pub fn attach(fd: BorrowedFd, covered_bytes: u64) -> Result<Hints, String> {
+        let bytes = object_bytes(fd).map_err(|error| error.to_string())?;
+        let wanted = hints::MARKS_AT + covered_bytes / WORD;
+        if bytes < wanted {
+            return Err(format!("a hints region of {bytes} bytes, the data region needs {wanted}"));
+        }
+        let map = SharedMap::new(fd, bytes).map_err(|error| error.to_string())?;
         Ok(Hints {
             map,
             committed_pages: HashSet::new(),
         })
     }
 
-    pub fn attach(fd: BorrowedFd) -> Result<Hints, String> {
-        let bytes = object_bytes(fd).map_err(|error| error.to_string())?;
-        if bytes < hints::MARKS_AT {
-            return Err(format!("a hints region of {bytes} bytes"));
-        }
-        let map = SharedMap::new(fd, bytes).map_err(|error| error.to_string())?;
-        if map.load(hints::MAGIC) != MAGIC_HINTS || map.load(hints::LAYOUT_VERSION) != LAYOUT_VERSION {
-            return Err("not a hints region of this layout".into());
-        }
-        Ok(Hints {
-            map,
-            committed_pages: HashSet::new(),
-        })
+    /// For the owner: the header as it has to be.
+    pub fn restore_header(&self) {
+        self.map.store(hints::LAYOUT_VERSION, LAYOUT_VERSION);
+        self.map.word(hints::MAGIC).store(MAGIC_HINTS, Ordering::Release);
     }
 
     /// For the owner: memory for the marks in [at, at + bytes).
@@ -120,9 +125,11 @@ impl Hints {
             let place = hints::CLIENTS_AT + index * hints::CLIENT_BYTES;
             let pid = self.map.load(place + hints::CLIENT_PID);
             totals.living += (pid != 0 && process_lives(pid)) as u64;
-            totals.hits += self.map.load(place + hints::CLIENT_HITS);
-            totals.misses += self.map.load(place + hints::CLIENT_MISSES);
-            totals.retries += self.map.load(place + hints::CLIENT_RETRIES);
+            // Wrapping: the numbers may be anything.
+            let add = |sum: &mut u64, field| *sum = sum.wrapping_add(self.map.load(place + field));
+            add(&mut totals.hits, hints::CLIENT_HITS);
+            add(&mut totals.misses, hints::CLIENT_MISSES);
+            add(&mut totals.retries, hints::CLIENT_RETRIES);
         }
         totals
     }

@@ -51,7 +51,7 @@ impl ShardReader {
         }
         let map = ReaderMap::new(data, bytes)?;
         crate::owner::check_header(|at| map.load(at), bytes)?;
-        let hints = Hints::attach(hints).map_err(OwnError::Layout)?;
+        let hints = Hints::attach(hints, bytes - map.load(header::INDEX_BASE)).map_err(OwnError::Layout)?;
         let client = hints.register_client();
         let (seed, index_base, heap_base) = (
             map.load(header::HASH_SEED),

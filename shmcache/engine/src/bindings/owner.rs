@@ -78,7 +78,12 @@ impl PyOwner {
 
     #[staticmethod]
     fn attach(data_fd: i32, hints_fd: i32, log_fd: i32) -> PyResult<PyOwner> {
-        let owner = Owner::attach(borrow_fd(data_fd)?, borrow_fd(hints_fd)?, borrow_fd(log_fd)?).map_err(errors::own)?;
+        let (data, hints, log) = (borrow_fd(data_fd)?, borrow_fd(hints_fd)?, borrow_fd(log_fd)?);
+        // Attaching checks what it costs little to check. What damage still trips over is found by an assertion: nothing that outlives the
+        // panic was changed but the region, and that is refused.
+        let owner = std::panic::catch_unwind(|| Owner::attach(data, hints, log))
+            .map_err(|_| EngineError::new_err("the region is damaged: attaching tripped over it"))?
+            .map_err(errors::own)?;
         Ok(PyOwner::wrap(owner))
     }
 

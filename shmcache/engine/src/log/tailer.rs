@@ -39,7 +39,7 @@ pub fn map_log(fd: BorrowedFd) -> Result<SharedMap, TailError> {
         )));
     }
     let ring = map.load(log::RING_BYTES);
-    if ring < 8 || !ring.is_multiple_of(8) || log::RING_AT + ring > bytes {
+    if ring < 8 || !ring.is_multiple_of(8) || ring > bytes - log::RING_AT {
         return Err(TailError::Layout(format!("a ring of {ring} bytes in a region of {bytes}")));
     }
     Ok(map)
@@ -58,7 +58,7 @@ pub fn read_groups(map: &SharedMap, position: u64, max_bytes: usize, out: &mut V
         let word = map.load(place(at));
         let length = (word as u32 & !FILLER) as u64;
         let to_end = ring_bytes - at % ring_bytes;
-        if length < 8 || length > to_end || at + length > head {
+        if length < 8 || !length.is_multiple_of(8) || length > to_end || length > head - at {
             // Either the words are being overwritten, or the log is damaged.
             return Err(if ring::still_there(tail, position) {
                 TailError::Corrupt(at, "its length is impossible")

@@ -54,9 +54,12 @@ pub fn check_header(load: impl Fn(u64) -> u64, object_bytes: u64) -> Result<(), 
         && heap <= committed
         && committed <= bytes
         && bytes <= object_bytes;
+    let aligned = table.is_multiple_of(PAGE_BYTES)
+        && [index, heap, committed].iter().all(|at| at.is_multiple_of(PAGE_BYTES))
+        && table + (committed.max(heap) - heap) / PAGE_BYTES <= index;
     let state = IndexState(load(header::INDEX_STATE));
     let plausible = state.level() < 40 && state.split() < 1 << state.level() && index + state.buckets() * BUCKET_BYTES <= heap;
-    if !in_order || !plausible {
+    if !in_order || !aligned || !plausible {
         return Err(OwnError::Damaged("the header's numbers contradict each other".into()));
     }
     Ok(())
@@ -71,7 +74,8 @@ impl Owner {
         }
         let mut map = OwnerMap::new(data, bytes)?;
         check_header(|at| map.load(at), bytes)?;
-        let mut hints = Hints::attach(hints).map_err(OwnError::Layout)?;
+        let mut hints = Hints::attach(hints, bytes - map.load(header::INDEX_BASE)).map_err(OwnError::Layout)?;
+        hints.restore_header();
         let log_map = map_log(log).map_err(|error| match error {
             TailError::Io(error) => OwnError::Io(error),
             other => OwnError::Layout(format!("the log: {other:?}")),
@@ -126,7 +130,7 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
     let mut redo = Vec::new();
     let mut position = map.load(header::APPLIED_POSITION);
     let head = log.load(crate::layout::log::HEAD);
-    if position > head || position < log.load(crate::layout::log::TAIL) {
+    if position > head || position < log.load(crate::layout::log::TAIL) || !position.is_multiple_of(WORD) {
         return Err(OwnError::Damaged(format!(
             "the data is applied to log position {position}, the log has up to {head}"
         )));
