@@ -243,7 +243,8 @@ impl Heap {
         self.runs.give(first, SLAB_PAGES);
     }
 
-    fn drop_empty_slab(&mut self, map: &mut OwnerMap) -> bool {
+    /// Give back the pages of a slab that has no entries. False if there is none.
+    pub fn drop_empty_slab(&mut self, map: &mut OwnerMap) -> bool {
         let empty = self
             .listed
             .iter()
@@ -312,6 +313,16 @@ impl Heap {
     pub fn avoid(&mut self, offset: Offset) {
         let number = self.slab_of_page[((offset.0 - self.base) / PAGE_BYTES) as usize] - 1;
         self.unlist(number);
+    }
+
+    /// The slab at `offset` was not emptied after all.
+    pub fn admit(&mut self, offset: Offset) {
+        let number = self.slab_of_page[((offset.0 - self.base) / PAGE_BYTES) as usize] - 1;
+        let slab = &mut self.slabs[number as usize];
+        if slab.free() > 0 && slab.listed_at == NOT_LISTED {
+            slab.listed_at = self.listed[slab.class].len() as u32;
+            self.listed[slab.class].push(number);
+        }
     }
 
     /// Forget every entry and overflow bucket: all committed pages are free.

@@ -3,7 +3,7 @@
 use super::record::{Record, FILLER};
 use super::ring;
 use crate::failpoint::{pass, FailPoint};
-use crate::layout::{log, LAYOUT_VERSION, MAGIC_LOG};
+use crate::layout::{log, LAYOUT_VERSION, MAGIC_LOG, WORD};
 use crate::memory::{format_object, SharedMap};
 use crate::sync::Ordering;
 use std::io;
@@ -139,7 +139,13 @@ impl LogWriter {
         let ahead = (self.ring_bytes / 16).min(64 << 10);
         let wanted = (new_head + ahead - self.ring_bytes).min(self.head);
         while self.tail < wanted {
-            self.tail += (self.map.load(self.place(self.tail)) as u32 & !FILLER) as u64;
+            let length = (self.map.load(self.place(self.tail)) as u32 & !FILLER) as u64;
+            if length < WORD || !length.is_multiple_of(WORD) || length > self.head - self.tail {
+                // Damaged by somebody else: what it leads to cannot be found, so all of it is given up.
+                self.tail = self.head;
+                break;
+            }
+            self.tail += length;
         }
         debug_assert!(new_head - self.tail <= self.ring_bytes);
         ring::give_up(self.map.word(log::TAIL), self.tail);

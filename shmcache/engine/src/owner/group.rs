@@ -11,9 +11,14 @@ use crate::log::record::record_bytes;
 use crate::log::Effect;
 use std::collections::HashMap;
 
+/// Entry (None: deletion) and stamp of a pending write.
+type Pending = (Option<Offset>, u64);
+
 #[derive(Default)]
 pub struct Group {
-    pending: HashMap<Vec<u8>, (Option<Offset>, u64)>,
+    pending: HashMap<Vec<u8>, Pending>,
+    /// While a command of several writes runs inside the group: what each of its writes replaced, so that all can be taken back.
+    undo: Option<Vec<(Vec<u8>, Option<Pending>)>>,
 }
 
 impl Group {
@@ -40,7 +45,7 @@ impl Owner {
     /// Run `writes` as one group (or as part of the one that is open). If it fails nothing of it is done.
     pub fn grouped<T, E: From<Refused>>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
         if self.in_group() {
-            return writes(self);
+            return self.nested(writes);
         }
         self.open_group();
         match writes(self) {
@@ -55,17 +60,36 @@ impl Owner {
         }
     }
 
+    /// `writes` inside the open group: if they fail the group is as it was before them.
+    fn nested<T, E>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
+        let group = self.group.as_mut().expect("a group is open");
+        debug_assert!(group.undo.is_none(), "commands do not nest");
+        group.undo = Some(Vec::new());
+        let result = writes(self);
+        let undo = self.group.as_mut().and_then(|group| group.undo.take()).unwrap_or_default();
+        for (key, before) in undo.into_iter().rev() {
+            let superfluous = match (&result, before, &mut self.group) {
+                (Err(_), Some(before), Some(group)) => group.pending.insert(key, before),
+                (Err(_), None, Some(group)) => group.pending.remove(&key),
+                (_, before, _) => before,
+            };
+            self.free_pending(superfluous);
+        }
+        result
+    }
+
+    fn free_pending(&mut self, pending: Option<Pending>) {
+        if let Some((Some(offset), _)) = pending {
+            self.free_entry(offset);
+        }
+    }
+
     pub(super) fn pend(&mut self, key: &[u8], offset: Option<Offset>, stamp: u64) {
         let group = self.group.as_mut().expect("a group is open");
-        let before = match group.pending.get_mut(key) {
-            Some(pending) => std::mem::replace(pending, (offset, stamp)).0,
-            None => {
-                group.pending.insert(key.to_vec(), (offset, stamp));
-                None
-            }
-        };
-        if let Some(before) = before {
-            self.free_entry(before);
+        let before = group.pending.insert(key.to_vec(), (offset, stamp));
+        match &mut group.undo {
+            Some(undo) => undo.push((key.to_vec(), before)),
+            None => self.free_pending(before),
         }
     }
 

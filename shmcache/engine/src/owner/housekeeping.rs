@@ -85,10 +85,13 @@ impl Owner {
 
     /// Empty the sparsest slab by moving its entries into others of its class. False if nothing can be gained.
     pub(super) fn compact(&mut self) -> bool {
-        let Some(sparse) = self.heap.sparsest() else { return false };
-        if let Some(&first) = sparse.entries.first() {
-            self.heap.avoid(first);
+        // A slab without entries gains its pages at no cost.
+        if self.heap.drop_empty_slab(&mut self.map) {
+            return true;
         }
+        let Some(sparse) = self.heap.sparsest() else { return false };
+        let Some(&first) = sparse.entries.first() else { return false };
+        self.heap.avoid(first);
         // An entry that nothing points at belongs to the write under way: it stays, and so does its slab.
         let mut moved = Vec::with_capacity(sparse.entries.len());
         for from in sparse.entries {
@@ -107,6 +110,9 @@ impl Owner {
             moved.push((from, bytes));
         }
         let gained = !moved.is_empty();
+        if !gained {
+            self.heap.admit(first);
+        }
         for (from, bytes) in moved {
             self.heap.free(&mut self.map, from, bytes);
         }

@@ -54,7 +54,7 @@ pub fn check_header(load: impl Fn(u64) -> u64, object_bytes: u64) -> Result<(), 
         && heap <= committed
         && committed <= bytes
         && bytes <= object_bytes;
-    let aligned = table.is_multiple_of(PAGE_BYTES)
+    let aligned = table == header::BYTES
         && [index, heap, committed].iter().all(|at| at.is_multiple_of(PAGE_BYTES))
         && table + (committed.max(heap) - heap) / PAGE_BYTES <= index;
     let state = IndexState(load(header::INDEX_STATE));
@@ -130,7 +130,8 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
     let mut redo = Vec::new();
     let mut position = map.load(header::APPLIED_POSITION);
     let head = log.load(crate::layout::log::HEAD);
-    if position > head || position < log.load(crate::layout::log::TAIL) || !position.is_multiple_of(WORD) {
+    let tail = log.load(crate::layout::log::TAIL);
+    if position > head || position < tail || [position, head, tail].iter().any(|at| !at.is_multiple_of(WORD)) {
         return Err(OwnError::Damaged(format!(
             "the data is applied to log position {position}, the log has up to {head}"
         )));
