@@ -75,7 +75,8 @@ def scribble(descriptor: int, rng: random.Random, words: int, first: int = 0) ->
     weights = [end - start for start, end in ranges]
     for _ in range(words):
         at, other = (
-            rng.randrange(*rng.choices(ranges, weights)[0], WORD_BYTES) // WORD_BYTES * WORD_BYTES for _ in range(2)
+            rng.randrange(*rng.choices(ranges, weights)[0], WORD_BYTES) // WORD_BYTES * WORD_BYTES
+            for _ in range(2)
         )
         old = int.from_bytes(os.pread(descriptor, WORD_BYTES, at), "little")
         new = rng.choice((rng.getrandbits(64), rng.randrange(100), old ^ 1 << rng.randrange(64), None))

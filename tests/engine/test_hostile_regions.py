@@ -1,4 +1,4 @@
-"""Damaged, foreign and full regions: a typed error, never a signal and never a hang. Each probe runs in a child."""
+"""Damaged, foreign and full regions: a typed error, never a signal, never a hang. Each probe is a child."""
 
 import os
 import random
@@ -64,7 +64,7 @@ def look(reader: _engine.Reader, rng: random.Random, count: int) -> dict[str, in
 def use(regions: Regions, rng: random.Random) -> str:
     """What a worker does with regions that it finds: attach, work, stop. Returns how far it came.
 
-    `stopped`: attached, but the walk that follows, or an assertion, met the contradiction. Either ends a worker.
+    `stopped`: attached, but then the walk or an assertion met the contradiction. Either ends a worker.
     """
     try:
         owner = regions.attach()
@@ -99,7 +99,11 @@ def mutations(crashed: Regions, descriptor: str, offsets: range, probe) -> list[
     target = getattr(regions, descriptor)
     for offset in offsets:
         old = os.pread(target, WORD_BYTES, offset)
-        for number in (*HARMFUL, int.from_bytes(old, "little") ^ 1, int.from_bytes(old, "little") + 4 & (1 << 64) - 1):
+        for number in (
+            *HARMFUL,
+            int.from_bytes(old, "little") ^ 1,
+            int.from_bytes(old, "little") + 4 & (1 << 64) - 1,
+        ):
             os.pwrite(target, number.to_bytes(WORD_BYTES, "little"), offset)
             outcomes.append(probe(regions))
             os.pwrite(target, old, offset)
@@ -108,7 +112,7 @@ def mutations(crashed: Regions, descriptor: str, offsets: range, probe) -> list[
 
 
 def test_readers_survive_any_header(crashed):
-    """A data header with any word wrong: opening is refused with a type, or reading ends in results and typed errors."""
+    """A data header with any word wrong: opening is refused by type, or looks end in results and typed errors."""
 
     def probe(regions: Regions) -> str:
         try:
@@ -138,7 +142,11 @@ def test_owners_survive_any_header(crashed, part):
         return outcomes
 
     outcomes = set(in_child(probe))
-    assert {"attached", "EngineError"} <= outcomes <= {"attached", "stopped", "EngineError", "LayoutMismatch", "NoSpace"}
+    assert (
+        {"attached", "EngineError"}
+        <= outcomes
+        <= {"attached", "stopped", "EngineError", "LayoutMismatch", "NoSpace"}
+    )
 
 
 @pytest.mark.parametrize("words", [1, 30, 3000, 300_000])
@@ -168,7 +176,11 @@ def test_readers_survive_chains_without_end(crashed):
         for bucket in range(1024):
             os.pwrite(regions.data, (loop | 1).to_bytes(8, "little"), index_base + bucket * 64 + 56)
         entry = int.from_bytes(os.pread(regions.data, 8, index_base + 8), "little")
-        os.pwrite(regions.data, b"".join(word.to_bytes(8, "little") for word in [0] + [entry] * 6 + [loop | 1]), loop)
+        os.pwrite(
+            regions.data,
+            b"".join(word.to_bytes(8, "little") for word in [0] + [entry] * 6 + [loop | 1]),
+            loop,
+        )
         return look(regions.reader(), rng, 20)
 
     assert in_child(probe)["result"] >= 0
@@ -177,7 +189,7 @@ def test_readers_survive_chains_without_end(crashed):
 @pytest.mark.parametrize("words", [1, 30, 3000])
 @pytest.mark.parametrize("region", ["data", "log"])
 def test_owners_survive_garbage(crashed, region, words):
-    """Index, heap, page table or log overwritten with noise: no signal and no hang. A log alone never stops an owner that attached."""
+    """Noise in index, heap, page table or log: no signal, no hang. A log never stops an owner that attached."""
 
     def probe() -> set[str]:
         outcomes = set()
@@ -190,12 +202,14 @@ def test_owners_survive_garbage(crashed, region, words):
         return outcomes
 
     outcomes = in_child(probe)
-    assert outcomes <= {"attached", "EngineError", "LayoutMismatch", "NoSpace"} | ({"stopped"} if region == "data" else set())
+    assert outcomes <= {"attached", "EngineError", "LayoutMismatch", "NoSpace"} | (
+        {"stopped"} if region == "data" else set()
+    )
 
 
 @pytest.mark.parametrize("words", [1, 30, 3000])
 def test_tailers_survive_garbage(crashed, words):
-    """A log overwritten with noise: a tailer refuses with a type, and never returns a record that is damaged."""
+    """A log overwritten with noise: a tailer refuses by type, and never returns a record that is damaged."""
 
     def probe() -> set[str]:
         outcomes = set()
@@ -218,7 +232,7 @@ def test_tailers_survive_garbage(crashed, words):
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "volatile-lru"])
 def test_garbage_in_the_hints_costs_only_statistics(policy):
-    """Noise all over the hints region, its header included: values, accounts, eviction and the next owner stay right."""
+    """Noise all over the hints, header included: values, accounts, eviction and the next owner stay right."""
 
     def probe() -> None:
         rng = random.Random(policy)
@@ -283,7 +297,9 @@ def test_cut_regions_are_refused(crashed, bytes_left):
 
 @pytest.fixture
 def small_tmpfs(tmp_path):
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(tmp_path)], capture_output=True
+    )
     if mounted.returncode != 0:
         pytest.skip("a tmpfs can only be mounted by root")
     yield tmp_path
@@ -292,14 +308,14 @@ def small_tmpfs(tmp_path):
 
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru"])
 def test_a_full_tmpfs_is_an_error_or_an_eviction(small_tmpfs, policy):
-    """The memory limit is above what the tmpfs holds: NOSPACE or an eviction, reads and deletes go on, no SIGBUS."""
+    """The limit is above what the tmpfs holds: NOSPACE or an eviction, reads and deletes go on, no SIGBUS."""
 
     def probe() -> tuple[int, int, int]:
         paths = [small_tmpfs / name for name in ("data", "hints", "log")]
         regions = Regions(*(os.open(path, os.O_RDWR | os.O_CREAT) for path in paths))
         owner = regions.create(64 << 20, policy=policy)
         reader = regions.reader()
-        refused, alive = 0, {}
+        refused, alive, codes = 0, {}, set()
         rng = random.Random(policy)
         for number in range(30_000):
             key, value = b"key-%d" % number, rng.randbytes(1) * rng.choice((10, 100, 1000, 30_000))
@@ -307,13 +323,14 @@ def test_a_full_tmpfs_is_an_error_or_an_eviction(small_tmpfs, policy):
                 owner.command("SET", key, value)
                 alive[key] = value
             except _engine.CommandError as error:
-                assert error.code == "NOSPACE"
+                codes.add(error.code)
                 refused += 1
                 if refused == 2000:
                     break
             if number % 100 == 0:
                 other = rng.choice(list(alive))
                 assert reader.get(other) in (alive[other], None)
+        assert codes <= {"NOSPACE"}
         # Somebody else takes the last byte: what is there goes on.
         with open(small_tmpfs / "filler", "wb", buffering=0) as filler:
             try:

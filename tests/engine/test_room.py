@@ -17,12 +17,13 @@ def regions():
 def test_slabs_without_entries_make_room_for_large_values(regions):
     """When pages run out, slabs that have become empty are given back before a write is refused."""
     owner = regions.create(1 << 20, capacity_bytes=1 << 20)
-    sizes = [*range(8, 400, 8), *range(1000, 12_000, 450)]
-    for size in sizes:
-        # Two slabs of the size's class, then one empty and one entry in the other, so that both stay listed.
-        keys = [b"%05d-%05d" % (size, number) for number in range(2 * (65_536 // (size + 32)))]
+    doublings = [512 << doubling for doubling in range(5)]
+    classes = [*range(48, 513, 8), *(base + step * base // 8 for base in doublings for step in range(1, 9))]
+    for class_bytes in classes:
+        # Two full slabs of the class: the first has lost all its entries before the second loses one, so both stay.
+        keys = [b"%05d-%05d" % (class_bytes, number) for number in range(2 * (65_536 // class_bytes))]
         for key in keys:
-            owner.command("SET", key, bytes(size))
+            owner.command("SET", key, bytes(class_bytes - 32))
         for key in keys[:-1]:
             owner.command("DEL", key)
     for number in range(8):
@@ -32,11 +33,14 @@ def test_slabs_without_entries_make_room_for_large_values(regions):
 
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-lru"])
 def test_transactions_keep_their_entries_while_room_is_made(regions, policy):
-    """A batch larger than the memory left evicts or is refused whole; its own pending entries are neither moved nor lost."""
+    """A batch larger than the memory left evicts or is refused; its own pending entries are not lost."""
     owner = regions.create(1 << 20, capacity_bytes=1 << 20, policy=policy)
     for round_number in range(30):
         size = 40 + 97 * round_number % 1500
-        batch = [[b"SET", b"r%d-%d" % (round_number, number), bytes([number % 256]) * size] for number in range(200)]
+        batch = [
+            [b"SET", b"r%d-%d" % (round_number, number), bytes([number % 256]) * size]
+            for number in range(200)
+        ]
         results = msgpack.unpackb(owner.execute(msgpack.packb(batch), _engine.FLAG_TRANSACTION))
         if results == ["OK"] * len(batch):
             assert [owner.command("GET", key) for _, key, _ in batch] == [value for _, _, value in batch]
@@ -49,7 +53,7 @@ def test_transactions_keep_their_entries_while_room_is_made(regions, policy):
 
 @pytest.mark.parametrize("command", ["MSET", "MSETNX", "RENAME"])
 def test_a_failed_command_leaves_nothing_in_its_transaction(regions, command):
-    """A command of several writes that fails half way, inside a transaction, is undone; what was before and after it counts."""
+    """A command that fails half way inside a transaction is undone; what was before and after it counts."""
     owner = regions.create(1 << 20, capacity_bytes=1 << 20)
     too_large = bytes(1 << 20)
     failing = {
