@@ -1,4 +1,4 @@
-"""Regions in anonymous memory that can be copied and damaged, and children in which a crash is an observation, not the end."""
+"""Regions in anonymous memory to copy and damage, and children in which a crash is an observation, not the end."""
 
 import os
 import pickle
@@ -70,7 +70,7 @@ def committed(descriptor: int) -> Iterator[tuple[int, int]]:
 
 
 def scribble(descriptor: int, rng: random.Random, words: int, first: int = 0) -> None:
-    """Overwrite `words` aligned words from byte `first` on: noise, small numbers, bits turned, another word's content."""
+    """Overwrite `words` aligned words from byte `first` on: noise, small numbers, bits turned, words copied."""
     ranges = [(max(start, first), end) for start, end in committed(descriptor) if end > first]
     weights = [end - start for start, end in ranges]
     for _ in range(words):
@@ -85,7 +85,7 @@ def scribble(descriptor: int, rng: random.Random, words: int, first: int = 0) ->
 
 
 def in_child(probe: Callable[[], Any]) -> Any:
-    """Run `probe` in a forked child and return its result. Fails if a signal ended the child or anything but a result came."""
+    """Run `probe` in a forked child and return its result. Fails if a signal or an exception ended it."""
     receive, send = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -117,7 +117,7 @@ def test_random_bytes_are_refused_or_answered(settled, payload, flags):
 @settings(max_examples=600, deadline=None)
 @given(seed=st.integers(0, 2**32), flags=st.integers(0, 3))
 def test_mutated_batches_are_refused_or_answered(settled, seed, flags):
-    """A batch with bytes turned, cut out or put in is refused whole, or is another batch with as many results."""
+    """A batch with bytes turned, cut out or put in is refused, or is another batch with as many results."""
     rng = random.Random(seed)
     batch = bytearray(msgpack.packb([arguments(rng) for _ in range(rng.randrange(1, 5))]))
     for _ in range(rng.randrange(1, 4)):

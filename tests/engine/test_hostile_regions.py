@@ -112,7 +112,7 @@ def mutations(crashed: Regions, descriptor: str, offsets: range, probe) -> list[
 
 
 def test_readers_survive_any_header(crashed):
-    """A data header with any word wrong: opening is refused by type, or looks end in results and typed errors."""
+    """A data header with any word wrong: refused by type, or looks end in results and typed errors."""
 
     def probe(regions: Regions) -> str:
         try:
@@ -189,7 +189,7 @@ def test_readers_survive_chains_without_end(crashed):
 @pytest.mark.parametrize("words", [1, 30, 3000])
 @pytest.mark.parametrize("region", ["data", "log"])
 def test_owners_survive_garbage(crashed, region, words):
-    """Noise in index, heap, page table or log: no signal, no hang. A log never stops an owner that attached."""
+    """Noise in index, heap, page table or log: no signal, no hang. A log never stops an attached owner."""
 
     def probe() -> set[str]:
         outcomes = set()

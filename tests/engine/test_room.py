@@ -20,7 +20,7 @@ def test_slabs_without_entries_make_room_for_large_values(regions):
     doublings = [512 << doubling for doubling in range(5)]
     classes = [*range(48, 513, 8), *(base + step * base // 8 for base in doublings for step in range(1, 9))]
     for class_bytes in classes:
-        # Two full slabs of the class: the first has lost all its entries before the second loses one, so both stay.
+        # Two full slabs of the class: the first is empty before the second loses an entry, so both stay.
         keys = [b"%05d-%05d" % (class_bytes, number) for number in range(2 * (65_536 // class_bytes))]
         for key in keys:
             owner.command("SET", key, bytes(class_bytes - 32))
