@@ -1,4 +1,4 @@
-"""Regions in anonymous memory to copy and damage, and children in which a crash is an observation, not the end."""
+"""Regions in anonymous memory to copy and damage, and children in which a crash is only an observation."""
 
 import os
 import pickle
@@ -70,7 +70,7 @@ def committed(descriptor: int) -> Iterator[tuple[int, int]]:
 
 
 def scribble(descriptor: int, rng: random.Random, words: int, first: int = 0) -> None:
-    """Overwrite `words` aligned words from byte `first` on: noise, small numbers, bits turned, words copied."""
+    """Overwrite `words` aligned words from byte `first` on: noise, small numbers, bits turned, copies."""
     ranges = [(max(start, first), end) for start, end in committed(descriptor) if end > first]
     weights = [end - start for start, end in ranges]
     for _ in range(words):
