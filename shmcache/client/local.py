@@ -19,6 +19,9 @@ def read(attachment: Attachment, args: Args) -> Any:
     try:
         if args[0] == "SCAN":
             return _scan(attachment, args)
+        if args[0] == "MGET":
+            # A way of its own: it fetches the entries ahead and makes no copy of the keys.
+            return attachment.reader.mget(args[1:])
         return attachment.reader.command(*args)
     except CommandError as error:
         raise from_reply(error.code, error.message) from None
