@@ -33,8 +33,6 @@ HIGH_WATER_MESSAGES: Final = 20_000
 """Messages that ZeroMQ queues per peer and direction; above it replies to that peer are dropped."""
 HANDSHAKE_MS_MAX: Final = 5_000
 """A connection that has not spoken ZeroMQ by then is closed."""
-HEARTBEAT_MS: Final = 10_000
-HEARTBEAT_TIMEOUT_MS: Final = 30_000
 LISTEN_BACKLOG_CONNECTIONS: Final = 4_096
 SOCKETS_MAX: Final = 4_096
 """ZeroMQ sockets (not connections) of the router."""
@@ -74,4 +72,3 @@ PAGE_BYTES: Final = 4_096
 
 assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
 assert TICK_MS_UNFINISHED < TICK_MS_BUSY < TICK_MS_MAX
-assert HEARTBEAT_MS < HEARTBEAT_TIMEOUT_MS

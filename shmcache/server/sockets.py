@@ -8,8 +8,6 @@ from zmq.utils.monitor import parse_monitor_message
 
 from ..limits import (
     HANDSHAKE_MS_MAX,
-    HEARTBEAT_MS,
-    HEARTBEAT_TIMEOUT_MS,
     HIGH_WATER_MESSAGES,
     LISTEN_BACKLOG_CONNECTIONS,
 )
@@ -28,13 +26,15 @@ def limit_router(socket: "zmq.Socket[bytes]", message_bytes: int) -> None:
 
 
 def keep_alive(socket: "zmq.Socket[bytes]") -> None:
-    """Find peers on other hosts that vanished without a word."""
+    """Find peers on other hosts that vanished without a word, within two minutes.
+
+    By TCP, not by ZeroMQ's heartbeats: libzmq walks all timers to cancel one. When 10,000 connections with
+    heartbeats break together, its I/O thread computes for 5.6 s and everyone waits; without, for 0.4 s.
+    """
     socket.tcp_keepalive = 1
     socket.tcp_keepalive_idle = 60
     socket.tcp_keepalive_intvl = 15
     socket.tcp_keepalive_cnt = 4
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
 
 
 class ConnectionCounter:
