@@ -29,7 +29,7 @@ def check_contents(instance: RunningInstance, crowd: Crowd) -> int:
 
 
 def check_accounts(name: str, shards: int, keys: int) -> None:
-    """A new owner of each region of a stopped instance finds its accounts right, and that many keys in all."""
+    """A new owner of each region of a stopped instance finds its accounts right, and that many keys."""
     found = 0
     for shard in range(shards):
         fds = [posix_ipc.SharedMemory(region_name(name, shard, kind)).fd for kind in REGION_KINDS]
