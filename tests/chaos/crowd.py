@@ -15,7 +15,7 @@ from shmcache.client.blocking import Client
 from tests.chaos.items import final_problem, keys_of
 from tests.chaos.ledger import ACKNOWLEDGED, LIVES, REFUSED, UNKNOWN, Ledger
 from tests.chaos.reader import STEADY_KEYS, steady_key, steady_value
-from tests.support.instance import RunningInstance
+from tests.support.instance import RunningInstance, wait_until
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S_MAX = 60.0
@@ -67,6 +67,12 @@ class Crowd:
                 stderr=log,
                 text=True,
             )
+
+    def wait_busy(self) -> None:
+        """Wait until every writer has written."""
+        wait_until(
+            lambda: all(ledger.tally(ACKNOWLEDGED) > 50 for ledger in self.ledgers), 30, "writers write"
+        )
 
     def kill_writer(self, writer: int) -> None:
         """`kill -9` a writer and start its next life."""

@@ -108,8 +108,8 @@ def test_connections_are_counted(instance: RunningInstance) -> None:
 
 
 def test_ten_thousand_idle_connections() -> None:
-    """Peers that have shaken hands and say nothing cost descriptors only: others are served beside them, go on
-    being served when they all leave together, and everything is given back.
+    """Peers that have shaken hands and say nothing cost descriptors only: others are served, and go
+    on being served when they all leave together; everything is given back.
     """
     with descriptors(IDLE_CONNECTIONS + SPARE_DESCRIPTORS), running_instance(workers=2) as instance:
         with contextlib.ExitStack() as stack:

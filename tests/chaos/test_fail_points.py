@@ -25,6 +25,7 @@ def attack(folder: Path, patch: pytest.MonkeyPatch, seconds: float) -> int:
         running_instance(workers=SHARDS, memory="256MB", policy="noeviction", ephemeral=False) as instance,
         Crowd(instance, writers=4, readers=1) as crowd,
     ):
+        crowd.wait_busy()
         with churn(instance.url):
             points.attack(instance, seconds)
         counted = crowd.stop()

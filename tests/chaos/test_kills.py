@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +31,7 @@ def attack(instance: RunningInstance, seconds: float) -> dict[str, Any]:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     with Crowd(instance) as crowd:
-        time.sleep(1.0)
+        crowd.wait_busy()
         killer = Killer(instance, crowd, seed)
         killer.run(seconds)
         counted = crowd.stop()
