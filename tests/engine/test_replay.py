@@ -1,5 +1,5 @@
 """The log tells everything: replaying it into an empty engine, also twice, also from the middle onto a copy
-taken there, gives the identical state. Kept for every command to come: the calls are made for the whole table.
+taken there, gives the identical state. Kept for every command to come: the calls are those of the table.
 """
 
 import random
