@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 from .._engine import CommandError, EngineError
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL, Args
-from .arguments import Key, Value, plain
+from .arguments import Key, Value, key_list, plain
 from .channels import Channels
 from .core import NOT_READ, ClientCore, _not_attached
 from .exchange import Deadline, Step
@@ -34,6 +34,14 @@ class Client(ClientCore):
         except (EngineError, CommandError, TypeError):
             # Not attached, busy, retired, or an unusual kind of key: the general way deals with it.
             return self._run(("GET", name), timeout)
+
+    def mget(self, keys: Any, *args: Key, timeout: float | None = None) -> Any:
+        """List of values in the keys' order, None for a missing one. Not one moment over several shards."""
+        wanted = key_list(keys, args)
+        try:
+            return self._reader_mget(wanted)
+        except (EngineError, CommandError, TypeError):
+            return self._run(("MGET", *wanted), timeout)
 
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Any:
         args = plain(args)
@@ -63,6 +71,7 @@ class Client(ClientCore):
         self._channels.close()
         self._channels = Channels()
         self._reader_get = _not_attached
+        self._reader_mget = _not_attached
         self._route.detach()
 
     def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":

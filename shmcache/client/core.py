@@ -57,6 +57,7 @@ class ClientCore(CommandMethods):
             self._route = RouterRoute(address.endpoint)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
+        self._reader_mget = _not_attached
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -97,3 +98,4 @@ class ClientCore(CommandMethods):
         route = self._route
         if isinstance(route, LocalRoute) and route.attachment is not None:
             self._reader_get = route.attachment.reader.get
+            self._reader_mget = route.attachment.reader.mget

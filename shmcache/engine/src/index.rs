@@ -35,6 +35,16 @@ pub struct Found {
     pub meta: Meta,
 }
 
+/// Buckets that a chain may have. A real one has a few; one that goes round in a circle must not hold the owner for ever.
+pub const MAX_CHAIN: u32 = 4096;
+
+/// Count a step along a chain. A region whose chains have no end is damaged beyond what a repair mends: the owner stops, loudly.
+#[inline(always)]
+pub fn bounded(steps: &mut u32) {
+    *steps += 1;
+    assert!(*steps <= MAX_CHAIN, "the chain of a bucket has no end: the region is damaged");
+}
+
 pub struct Index {
     base: u64,
     seed: u64,
@@ -113,7 +123,9 @@ impl Index {
         let bucket = self.state.bucket_of(hash);
         let tag = tag_of(hash);
         let mut at = self.bucket_at(bucket);
+        let mut steps = 0;
         loop {
+            bounded(&mut steps);
             let mut next = None;
             for number in 0..PLACES {
                 let word_at = at + WORD * (number as u64 + 1);
@@ -141,7 +153,9 @@ impl Index {
     #[inline]
     pub fn for_each(&self, map: &OwnerMap, bucket: u64, mut visit: impl FnMut(Place, IndexWord)) {
         let mut at = self.bucket_at(bucket);
+        let mut steps = 0;
         loop {
+            bounded(&mut steps);
             let mut next = None;
             for number in 0..PLACES {
                 let word_at = at + WORD * (number as u64 + 1);
@@ -185,7 +199,9 @@ impl Index {
     pub fn empty_place(&self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints, hash: u64) -> Result<Place, Full> {
         let bucket = self.state.bucket_of(hash);
         let mut at = self.bucket_at(bucket);
+        let mut steps = 0;
         loop {
+            bounded(&mut steps);
             let mut next = None;
             for number in 0..PLACES {
                 let word_at = at + WORD * (number as u64 + 1);
@@ -242,7 +258,9 @@ impl Index {
         loop {
             let mut link_at = 0;
             let mut at = self.bucket_at(bucket);
+            let mut steps = 0;
             loop {
+                bounded(&mut steps);
                 let last_at = at + WORD * PLACES as u64;
                 let last = IndexWord(map.load(last_at));
                 if !last.is_link() {
@@ -365,7 +383,9 @@ impl Index {
     fn close_ranks(&self, map: &mut OwnerMap, hints: &Hints, bucket: u64, stay: &[(u64, u8)]) {
         let mut at = self.bucket_at(bucket);
         let mut rest = stay.iter();
+        let mut steps = 0;
         loop {
+            bounded(&mut steps);
             let mut next = None;
             for number in 0..PLACES {
                 let word_at = at + (number as u64 + 1) * WORD;

@@ -6,6 +6,7 @@
 use crate::bucket;
 use crate::clock::now_ms;
 use crate::hints::{mark_at, Hints};
+use crate::index::MAX_CHAIN;
 use crate::layout::*;
 use crate::memory::{object_bytes, ReaderMap};
 use crate::owner::OwnError;
@@ -16,8 +17,6 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Tries at once, then with the processor given up between, before the owner is to be asked.
 const SPINS: u32 = 200;
 const YIELDS: u32 = 20;
-/// A chain longer than this is not one (a reader that follows torn links must end).
-const MAX_CHAIN: u32 = 4096;
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum Unread {

@@ -354,6 +354,10 @@ fn setrange(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
     let start = usize::try_from(start).map_err(|_| Fail::err("offset is out of range"))?;
     let end = start.saturating_add(args[3].len());
     check_length(end)?;
+    // Before memory is filled for a value that cannot be stored.
+    if end as u64 > owner.memory_bytes() {
+        return Err(Refused::OutOfMemory.into());
+    }
     let mut value = old.to_vec();
     value.resize(value.len().max(end), 0);
     value[start..end].copy_from_slice(args[3]);

@@ -218,7 +218,9 @@ impl Owner {
         let mut count = 0;
         for bucket in 0..self.index.state.buckets() {
             let mut at = self.index.bucket_at(bucket);
+            let mut steps = 0;
             loop {
+                crate::index::bounded(&mut steps);
                 let last = IndexWord(self.map.load(at + WORD * PLACES as u64));
                 if !last.is_link() {
                     break;

@@ -2,10 +2,9 @@
 //! (see `heap/rebuild.rs`). Reading and writing go on meanwhile.
 
 use super::Owner;
+use crate::index::MAX_CHAIN;
 use crate::layout::*;
 
-/// A chain longer than this has no end.
-const MAX_CHAIN: u64 = 1 << 20;
 /// Buckets walked between two looks at the clock.
 pub const SLICE_BUCKETS: u64 = 512;
 
