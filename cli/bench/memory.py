@@ -13,7 +13,7 @@ def run(keys: int) -> list[Row]:
         empty = allocated_bytes((data, hints))
         fill(owner, keys)
         stats = owner.stats()
-        ours = (stats["used_bytes"] + stats["hints_bytes"]) / keys - DATA_BYTES
+        ours = stats["used_bytes"] / keys - DATA_BYTES
         committed = (allocated_bytes((data, hints)) - empty) / keys - DATA_BYTES
     rows = [Row("heap as committed, index and hints", committed, "bytes/key", "<= 32")]
     try:

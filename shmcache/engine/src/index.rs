@@ -14,8 +14,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Entries per bucket at which the index grows. Chosen by measurement of memory per key against
 /// the length of chains: docs/layout.md.
-pub const LOAD_NUMERATOR: u64 = 28;
-pub const LOAD_DENOMINATOR: u64 = 5;
+pub const LOAD_NUMERATOR: u64 = 6;
+pub const LOAD_DENOMINATOR: u64 = 1;
 pub const FIRST_LEVEL: u32 = 8;
 
 /// Where an index word stands.

@@ -192,7 +192,7 @@ impl Owner {
         }
         self.evictor.writes += 1;
         if self.evictor.writes.is_multiple_of(4) {
-            // A round over all buckets takes 0.7 turns of the keys (4 writes a bucket of 5.6), less than the 1.25 that lie between
+            // A round over all buckets takes 0.7 turns of the keys (4 writes a bucket of 6), less than the 1.25 that lie between
             // OLDEST and the wrap.
             self.evictor.sweep_bucket = (self.evictor.sweep_bucket + 1) % self.index.state.buckets();
             let clock = self.evictor.clock as u8;
