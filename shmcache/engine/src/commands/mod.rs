@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod glob;
+mod names;
 pub mod number;
 pub mod read;
 pub mod reply;

@@ -1,5 +1,6 @@
-//! Commands that change keys: strings, counters, deadlines, names.
+//! Commands that change keys: strings, counters, deadlines.
 
+use super::names::{copy, rename};
 use super::number::{float_arg, format_float, int_arg, parse_int};
 use super::reply::Sink;
 use super::table::Command;
@@ -442,62 +443,5 @@ fn expire(
         }
     }
     out.flag(!refused);
-    Ok(())
-}
-
-// ---------------------------------------------------------------- names
-
-fn no_such_key() -> Fail {
-    Fail::err("no such key")
-}
-
-/// True if it was done; false if the new name is taken and must not be replaced.
-fn rename(owner: &mut Owner, args: &Args, replace: bool) -> Result<bool, Fail> {
-    let entry = owner.lookup(args[1]).ok_or_else(no_such_key)?;
-    if args[1] == args[2] {
-        return Ok(replace);
-    }
-    if !replace && owner.lookup(args[2]).is_some() {
-        return Ok(false);
-    }
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
-    let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
-    owner.grouped(|owner| {
-        owner.put(args[2], kind, &value, deadline)?;
-        owner.remove(args[1]);
-        Ok::<(), Fail>(())
-    })?;
-    Ok(true)
-}
-
-fn copy(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let mut replace = false;
-    let mut options = args[3..].iter();
-    while let Some(option) = options.next() {
-        if option.eq_ignore_ascii_case(b"replace") {
-            replace = true;
-        } else if option.eq_ignore_ascii_case(b"db") {
-            if int_arg(options.next().ok_or_else(Fail::syntax)?)? != 0 {
-                return Err(Fail::err("DB index is out of range"));
-            }
-        } else {
-            return Err(Fail::syntax());
-        }
-    }
-    if args[1] == args[2] {
-        return Err(Fail::err("source and destination objects are the same"));
-    }
-    let Some(entry) = owner.lookup(args[1]) else {
-        out.flag(false);
-        return Ok(());
-    };
-    if !replace && owner.lookup(args[2]).is_some() {
-        out.flag(false);
-        return Ok(());
-    }
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
-    let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
-    owner.put(args[2], kind, &value, deadline)?;
-    out.flag(true);
     Ok(())
 }
