@@ -16,6 +16,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "keys": ("get", "set", "del", "scan"),
     "stats.command": ("stats",),
     "log": ("log",),
+    "replication": ("replicas", "replicate", "promote", "demote", "switchover", "verify"),
     "doctor.command": ("doctor",),
     "bench.command": ("bench",),
 }

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import posix_ipc
-
 from shmcache._engine import LogRecord, LogTailer, Overtaken, decode_records
-from shmcache.errors import ConfigError, InstanceNotFound
+from shmcache.errors import ConfigError
+from shmcache.protocol.attach import open_tailer
 from shmcache.protocol.directory import Directory
 
 POLL_BYTES_MAX: Final = 1 << 20
@@ -58,18 +57,7 @@ def tail(
     if isinstance(from_, int) and shard is None:
         raise ConfigError("a position belongs to one shard: name it")
     start = {"oldest": 0, "end": None}[from_] if isinstance(from_, str) else from_
-    return _read({record.shard: _open(record.log_name, name, start) for record in records}, follow)
-
-
-def _open(log_name: str, name: str, position: int | None) -> LogTailer:
-    try:
-        memory = posix_ipc.SharedMemory(log_name)
-    except posix_ipc.ExistentialError:
-        raise InstanceNotFound(f"the log {log_name} is gone") from None
-    try:
-        return LogTailer(memory.fd, name, position)
-    finally:
-        memory.close_fd()
+    return _read({record.shard: open_tailer(record.log_name, name, start) for record in records}, follow)
 
 
 def _read(tailers: dict[int, LogTailer], follow: bool) -> Iterator[Logged | Missed]:

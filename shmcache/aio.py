@@ -7,8 +7,10 @@ from typing import Any, Self
 from .client.arguments import Key, plain
 from .client.core import NOT_READ, ClientCore, _not_attached
 from .client.loop import LoopChannels
+from .client.options import NO_OPTIONS, RequestOptions
 from .client.pipeline import PipelineCore
 from .limits import CLIENT_TIMEOUT_S
+from .protocol.needs import Ack
 
 __all__ = ["Client", "Pipeline", "connect"]
 
@@ -20,9 +22,14 @@ class Client(ClientCore):
     """
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        options: RequestOptions = NO_OPTIONS,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options)
         self._channels = LoopChannels()
 
     async def _run_async(self, args: tuple[Any, ...], timeout: float | None) -> Any:
@@ -104,10 +111,17 @@ class Pipeline(PipelineCore):
 
 
 def connect(
-    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    url: str | None = None,
+    *,
+    decode_responses: bool = False,
+    timeout: float = CLIENT_TIMEOUT_S,
+    ack: Ack | None = None,
+    ack_timeout: float | None = None,
+    max_staleness: float | None = None,
 ) -> Client:
     """An asyncio client: await it, enter it by `async with`, or use it directly.
 
     Arguments as `shmcache.connect`.
     """
-    return Client(url, decode_responses=decode_responses, timeout=timeout)
+    options = RequestOptions(ack, ack_timeout, max_staleness)
+    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options)

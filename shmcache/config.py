@@ -16,8 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from .errors import ConfigError
+from .limits import PEERS_MAX, REPLICAS_MAX
 from .protocol.directory import ROUTER_ENDPOINTS_MAX, SHARDS_MAX
 from .protocol.names import check_instance_name
+from .protocol.needs import parse_ack
 
 POLICIES = (
     "noeviction",
@@ -181,6 +183,93 @@ class LimitsConfig(_Group):
     )
 
 
+_TCP = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})")
+
+
+def _check_address(value: str) -> str:
+    match = _TCP.fullmatch(value)
+    if match is None or int(match[2]) > 65535:
+        raise ValueError(f"{value!r} is not tcp://HOST:PORT")
+    return value
+
+
+class ReplicationConfig(_Group):
+    """Other instances: which one this follows, and who follows this one."""
+
+    relay_listen: str = Field(
+        default="",
+        description="Where replicas connect, `tcp://HOST:PORT`; the next port publishes the logs. Port 0 takes free ones.",
+    )
+    replica_of: str = Field(
+        default="", description="Router address (`--listen`) of the primary that this instance follows, `tcp://HOST:PORT`."
+    )
+    peers: TextList = Field(
+        default=(), description="Router addresses of instances that this one replicates with in both directions."
+    )
+    node: int = Field(
+        default=0, ge=0, le=511, description="Number of this instance among two-way peers, 1 to 511; 0: it has none."
+    )
+    tombstone_life: int = Field(
+        default=3_600_000,
+        ge=1_000,
+        description="How long two-way peers remember a deletion; a longer separation may bring deleted keys back.",
+        json_schema_extra={"unit": "ms"},
+    )
+    announce: str = Field(
+        default="",
+        description="Router address by which other instances reach this one; empty: the first of `--listen` that names a host.",
+    )
+    forward_writes: bool = Field(
+        default=False, description="A replica passes writes on to its primary instead of refusing them."
+    )
+    ack: str = Field(
+        default="0", description="Replicas that must have a write before it is answered: a number, `quorum` or `all`."
+    )
+    ack_timeout: int = Field(
+        default=1_000, ge=1, description="Patience for these acknowledgements.", json_schema_extra={"unit": "ms"}
+    )
+    replicas: int = Field(
+        default=0,
+        ge=0,
+        le=REPLICAS_MAX,
+        description="Replicas that count for `quorum` and `all` also while they are away; 0: all that have ever connected.",
+    )
+    min_replicas_to_write: int = Field(
+        default=0, ge=0, le=REPLICAS_MAX, description="Writes are refused while fewer replicas are connected and close."
+    )
+    min_replicas_lag: Size = Field(
+        default=16 << 20,
+        ge=0,
+        description="How far behind a replica may be to count as close.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    compress: bool = Field(default=False, description="Publish the logs compressed (zstd).")
+    lost_writes_folder: str = Field(
+        default="",
+        description="Where a former primary saves the writes that its successor never got; empty: they are counted only.",
+    )
+
+    @field_validator("relay_listen", "replica_of", "announce")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return _check_address(value) if value else value
+
+    @field_validator("peers")
+    @classmethod
+    def _peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > PEERS_MAX:
+            raise ValueError(f"at most {PEERS_MAX} peers")
+        return tuple(map(_check_address, value))
+
+    @field_validator("ack")
+    @classmethod
+    def _ack(cls, value: str) -> str:
+        try:
+            return str(parse_ack(value))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
 class LogConfig(_Group):
     """What the server says about itself, on stderr."""
 
@@ -200,6 +289,7 @@ class Config(BaseModel):
     instance: InstanceConfig = InstanceConfig()
     memory: MemoryConfig = MemoryConfig()
     network: NetworkConfig = NetworkConfig()
+    replication: ReplicationConfig = ReplicationConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
 

@@ -9,6 +9,9 @@ ShmcacheError
 ├── ProtocolError            bytes that are not the protocol
 ├── LimitExceeded            a message, batch or queue is over its limit
 ├── DataError                an argument has a type that cannot be stored (also TypeError)
+├── NotReplicated            a write is applied locally, but fewer replicas have it than were asked for
+├── NotEnoughReplicas        refused: too few replicas are connected (min_replicas_to_write); nothing was executed
+├── TooStale                 refused: the replica is further behind than the read allows
 ├── Unavailable              nobody answers for the shard (also ConnectionError)
 │   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
 ├── CacheTimeout             the call's time ran out; a write may or may not have happened (also TimeoutError)
@@ -17,6 +20,8 @@ ShmcacheError
     ├── CrossSlot            CROSSSLOT  ├── Moved       MOVED         └── ReadOnly     READONLY
     └── ShardFull            NOSPACE
 """
+
+from typing import Any
 
 
 class ShmcacheError(Exception):
@@ -53,6 +58,25 @@ class LimitExceeded(ShmcacheError):
 
 class DataError(ShmcacheError, TypeError):
     """An argument is neither bytes, str, int nor float."""
+
+
+class NotReplicated(ShmcacheError):
+    """A write took effect here, but fewer replicas acknowledged it in time than were asked for.
+
+    `acknowledged` of `needed` replicas have it.
+    """
+
+    def __init__(self, message: str, acknowledged: int = 0, needed: int = 0) -> None:
+        super().__init__(message)
+        self.acknowledged, self.needed = acknowledged, needed
+
+
+class NotEnoughReplicas(ShmcacheError):
+    """Fewer replicas than `min_replicas_to_write` are connected and close; nothing was executed."""
+
+
+class TooStale(ShmcacheError):
+    """The replica that was asked is further behind than the read allows."""
 
 
 class Unavailable(ShmcacheError, ConnectionError):
@@ -141,6 +165,9 @@ _REFUSALS: dict[str, type[ShmcacheError]] = {
     "LIMIT": LimitExceeded,
     "DEADLINE": CacheTimeout,
     "UNAVAILABLE": Unavailable,
+    "NOTREPLICATED": NotReplicated,
+    "NOREPLICAS": NotEnoughReplicas,
+    "STALE": TooStale,
 }
 
 
@@ -149,7 +176,9 @@ def from_reply(code: str, message: str) -> ResponseError:
     return _BY_CODE.get(code, ResponseError)(code, message)
 
 
-def from_refusal(code: str, message: str) -> ShmcacheError:
-    """The error of a message that was refused as a whole (flag ERROR); nothing of it was executed."""
+def from_refusal(code: str, message: str, fields: dict[str, Any] | None = None) -> ShmcacheError:
+    """The error that a whole message ended with (flag ERROR); nothing of it was executed, `NotReplicated` excepted."""
     refusal = _REFUSALS.get(code)
+    if refusal is NotReplicated and fields:
+        return NotReplicated(message, int(fields.get("acknowledged", 0)), int(fields.get("needed", 0)))
     return refusal(message) if refusal is not None else from_reply(code, message)

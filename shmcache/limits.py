@@ -13,8 +13,14 @@ CLIENT_BATCH_COMMANDS_MAX: Final = 10_000
 """A client never puts more commands in one message; the engine's MAX_BATCH_COMMANDS bounds it further."""
 PACKER_BYTES_MAX: Final = 4 * 1024 * 1024
 """Buffer that a process keeps for packing commands."""
+OPTIONS_BYTES_MAX: Final = 1_024
+"""Options in front of a batch."""
 CLIENT_TIMEOUT_S: Final = 5.0
 """Default time of one call, retries included."""
+ARRIVAL_POLL_MS: Final = 1
+"""How often a client of a forwarding replica looks whether its own write has come back."""
+WAIT_MARGIN_MS: Final = 50
+"""WAIT ends this long before its call does, so that its answer still comes."""
 CLIENT_POLL_MS: Final = 50
 """How often a waiting local client looks whether the worker it waits for was replaced."""
 CLIENT_RETRY_DELAY_MS: Final = 10
@@ -72,3 +78,53 @@ PAGE_BYTES: Final = 4_096
 
 assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
 assert TICK_MS_UNFINISHED < TICK_MS_BUSY < TICK_MS_MAX
+
+# --- replication ------------------------------------------------------------------------------------
+REPLICAS_MAX: Final = 32
+"""Replicas that one instance ships to."""
+PEERS_MAX: Final = 16
+"""Instances that replicate each other."""
+FRAME_BYTES_MAX: Final = 1 << 20
+"""Log records in one published frame, a larger group or value excepted."""
+FETCH_BYTES_MAX: Final = 1 << 20
+"""Log records in one answer to a replica that has a gap."""
+SLICE_BYTES_MAX: Final = 256 << 10
+"""Entries in one slice of a full copy: the relay ships no log while it reads one."""
+SLICES_IN_FLIGHT: Final = 4
+"""Slices that a replica asks for ahead."""
+PENDING_BYTES_MAX: Final = 64 << 20
+"""Published frames that a replica keeps for one shard while an older gap is being fetched."""
+APPLY_BYTES_IN_FLIGHT_MAX: Final = 16 << 20
+"""Records that were given to a replica's own worker and are not applied yet; above it the relay stops reading."""
+PUBLISH_QUEUE_FRAMES: Final = 1_000
+"""Frames that ZeroMQ queues for one slow replica; what it loses it fetches from the ring."""
+HEARTBEAT_MS: Final = 100
+"""Pause between two heartbeats of each log: they tell a replica what it has not got, and how current it is."""
+ACK_PAUSE_MS_MAX: Final = 500
+"""A replica that has nothing to acknowledge still says this often that it lives."""
+LINK_SILENCE_MS_MAX: Final = 3_000
+"""Without a heartbeat for this long a link is down; a replica without an acknowledgement as well."""
+LINK_RETRY_MS: Final = 250
+"""Pause before a link that failed is tried again; doubles up to LINK_RETRY_MS_MAX."""
+LINK_RETRY_MS_MAX: Final = 2_000
+FETCH_RETRY_MS: Final = 1_000
+"""An answer of the upstream that has not come by then is asked for again."""
+IDENTITY_SAVE_MS: Final = 100
+"""How often a replica notes how far it has come. What it applied since then it applies again: that changes nothing."""
+REPLICATION_LOOK_S: Final = 1.0
+"""How often a router looks whether its instance has a relay by now."""
+RELAY_POLL_MS: Final = 20
+"""Longest sleep of a relay."""
+RELAY_STOP_S_MAX: Final = 5.0
+SWITCHOVER_S_MAX: Final = 10.0
+"""Time for the replica to catch up while the primary takes no writes; then the primary goes on."""
+MARK_SLICE_US: Final = 2_000
+"""Time that one slice of marking or sweeping may hold a shard."""
+HELD_REPLIES_MAX: Final = 100_000
+"""Replies that a worker holds back until replicas have acknowledged."""
+ACK_TIMEOUT_MS: Final = 1_000
+"""Default patience for acknowledgements."""
+
+assert HEARTBEAT_MS * 10 < LINK_SILENCE_MS_MAX
+assert ACK_PAUSE_MS_MAX * 4 < LINK_SILENCE_MS_MAX
+assert SLICE_BYTES_MAX <= FRAME_BYTES_MAX

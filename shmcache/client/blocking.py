@@ -7,10 +7,12 @@ from typing import Any, Self, TypeVar
 from .._engine import CommandError, EngineError
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL, Args
+from ..protocol.needs import Ack
 from .arguments import Key, Value, key_list, plain
 from .channels import Channels
 from .core import NOT_READ, ClientCore, _not_attached
 from .exchange import Deadline, Step
+from .options import NO_OPTIONS, RequestOptions
 from .pipeline import PipelineCore
 from .replies import finish
 from .session import batch_results, sole_batch, sole_request, sole_result
@@ -22,9 +24,14 @@ class Client(ClientCore):
     """A connected client. Any number of threads may use one; a forked child may go on using it."""
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        options: RequestOptions = NO_OPTIONS,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options)
         self._channels = Channels()
 
     def get(self, name: Key, *, timeout: float | None = None) -> Any:
@@ -48,7 +55,7 @@ class Client(ClientCore):
         if args[0] in LOCAL:
             result = self._read_now(args)
             return self._drive(self._steps(args, timeout)) if result is NOT_READ else result
-        request = sole_request(self._route, args)
+        request = sole_request(self._route, args, self._options)
         if request is None:
             return self._drive(self._steps(args, timeout))
         self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
@@ -134,7 +141,7 @@ class Pipeline(PipelineCore):
 
     def _ask(self, commands: list[Args], names: Set[str], timeout: float) -> list[Any]:
         client = self._client
-        request = None if self._transaction else sole_batch(client._route, commands, names)
+        request = None if self._transaction else sole_batch(client._route, commands, names, client._options)
         if request is None:
             return client._drive(self._steps(commands, Deadline.after(timeout)))
         client._channels.ask(client._route, request, timeout)
@@ -150,11 +157,19 @@ class Pipeline(PipelineCore):
 
 
 def connect(
-    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    url: str | None = None,
+    *,
+    decode_responses: bool = False,
+    timeout: float = CLIENT_TIMEOUT_S,
+    ack: Ack | None = None,
+    ack_timeout: float | None = None,
+    max_staleness: float | None = None,
 ) -> Client:
     """A connected client of `shm://NAME` (None: the instance `default` on this host) or `tcp://HOST:PORT`.
 
     `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with
-    all its retries. Raises ConfigError (the url), InstanceNotFound, Unavailable, LayoutMismatch.
+    all its retries. `ack`, `ack_timeout`, `max_staleness`: see `Client.with_options`. Raises ConfigError (the
+    url, an option), InstanceNotFound, Unavailable, LayoutMismatch.
     """
-    return Client(url, decode_responses=decode_responses, timeout=timeout).open()
+    options = RequestOptions(ack, ack_timeout, max_staleness)
+    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options).open()

@@ -69,7 +69,7 @@ class Channels:
         Whatever is not its plain reply is left to an exchange, which goes on from there. `timeout`: seconds.
         """
         now, unix_ms = time.monotonic(), int((time.time() + timeout) * 1000) + 1
-        target = route.target(request.slot)
+        target = route.target(request.slot, request.flags)
         used: dict[str, _Channel] = {}
         reply = None
         try:
@@ -80,7 +80,10 @@ class Channels:
                     reply = channel.receive()
                     if reply is not None and answers(reply, header):
                         request.outcome = reply.payload
-                        return
+                        if target.worker[0] or not route.sees_workers:
+                            return
+                        # It was forwarded: the exchange waits until it is here.
+                        request.outcome = None
                     request.is_sent(target, now)
             deadline = Deadline(now + timeout, unix_ms, timeout)
             _drive(exchange(route, (request,), deadline, reply), used, self._take)

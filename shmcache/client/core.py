@@ -1,17 +1,22 @@
 """What the sync and the asyncio client have in common: everything but the waiting."""
 
+import copy
 import os
 import warnings
 import weakref
 from collections.abc import Generator
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 from .._engine import DEBUG_BUILD, EngineError, Retired
+from ..errors import TooStale
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL
+from ..protocol.needs import Ack
 from .exchange import Deadline, Step
 from .local import read, read_steps
 from .methods import CommandMethods
+from .options import NO_OPTIONS, RequestOptions
 from .replies import finish
 from .routes import LocalRoute, RouterRoute
 from .session import command_steps
@@ -43,9 +48,15 @@ class ClientCore(CommandMethods):
     """Where the client is connected, and its commands as steps."""
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        options: RequestOptions = NO_OPTIONS,
     ) -> None:
         """Does not connect yet. `timeout` is seconds for a whole call with its retries."""
+        self._options = options
         address = parse(url)
         self.timeout = timeout
         self.decode_responses = decode_responses
@@ -63,6 +74,36 @@ class ClientCore(CommandMethods):
     def __repr__(self) -> str:
         return f"<{type(self).__module__}.{type(self).__name__} of {self._route.where}>"
 
+    def with_options(
+        self, *, ack: Ack | None = None, ack_timeout: float | None = None, max_staleness: float | None = None
+    ) -> Self:
+        """This client with other wishes, for one call or many; it shares connections and mappings.
+
+        `ack`: replicas that must have a write before it returns (a number, "quorum", "all"), else `NotReplicated` is raised: applied
+        here, not acknowledged. `ack_timeout`: seconds to wait for them. `max_staleness`: seconds that a replica may be behind when it answers a
+        read, else `TooStale`. What is not named stays as it is.
+        """
+        given = {"ack": ack, "ack_timeout": ack_timeout, "max_staleness": max_staleness}
+        view = copy.copy(self)
+        view._options = replace(self._options, **{name: value for name, value in given.items() if value is not None})
+        if view._options.max_staleness is not None:
+            # The short way of GET and MGET looks at nothing but the data.
+            view._reader_get = view._reader_mget = _not_attached
+        _clients.add(view)
+        return view
+
+    def wait(self, num_replicas: int, timeout: int) -> Any:
+        """How many replicas have all that was written so far; waits until they are `num_replicas`, at most `timeout` ms (0: the call's own)."""
+        return self._run(("WAIT", num_replicas, timeout))
+
+    def _check_fresh(self) -> None:
+        """Raises TooStale if this host's replica is further behind than this client takes."""
+        most = self._options.max_staleness
+        if most is not None and isinstance(self._route, LocalRoute):
+            age = self._route.replica_age()
+            if age is not None and age > most:
+                raise TooStale(f"this replica is {age:.3f} s behind, {most:g} are allowed")
+
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline.after(self.timeout if timeout is None else timeout)
 
@@ -73,6 +114,7 @@ class ClientCore(CommandMethods):
         """The finished result if the shared memory answers at once, else NOT_READ. Raises ResponseError."""
         route = self._route
         if args[0] in LOCAL and isinstance(route, LocalRoute) and route.attachment is not None:
+            self._check_fresh()
             try:
                 return finish(args[0], read(route.attachment, args), self.decode_responses)
             except EngineError:
@@ -88,14 +130,16 @@ class ClientCore(CommandMethods):
         deadline = self._deadline(timeout)
         route = self._route
         if args[0] in LOCAL and isinstance(route, LocalRoute):
-            result = yield from read_steps(route, args, deadline)
+            yield from route.prepare(deadline)
+            self._check_fresh()
+            result = yield from read_steps(route, args, deadline, self._options)
         else:
-            result = yield from command_steps(route, args, deadline)
+            result = yield from command_steps(route, args, deadline, self._options)
         self._use_reader()
         return finish(args[0], result, self.decode_responses)
 
     def _use_reader(self) -> None:
         route = self._route
-        if isinstance(route, LocalRoute) and route.attachment is not None:
+        if isinstance(route, LocalRoute) and route.attachment is not None and self._options.max_staleness is None:
             self._reader_get = route.attachment.reader.get
             self._reader_mget = route.attachment.reader.mget

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import ShmcacheError, Unavailable
-from ..limits import CLIENT_POLL_MS, CLIENT_RESEND_MS
+from ..limits import ARRIVAL_POLL_MS, CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
 from ..protocol.codec import decode_error
 from ..protocol.commands import Args, is_repeatable
@@ -65,8 +65,11 @@ class Route(Protocol):
     sees_workers: bool
     """Whether a change of `target` tells that a worker was replaced."""
 
-    def target(self, slot: int) -> Target | None:
-        """Where the slot's owner is reached now; None while it has none."""
+    def target(self, slot: int, flags: int = 0) -> Target | None:
+        """Where a request with these flags for the slot goes now; None while nobody is there."""
+
+    def arrived(self, slot: int, stamp: int) -> bool:
+        """Whether reads here see the write with this stamp."""
 
     def forget(self) -> None:
         """A server said MOVED: look again."""
@@ -89,6 +92,8 @@ class Request:
     sent_at: float = 0.0
     not_before: float = 0.0
     refusal: ShmcacheError | None = None
+    stamp: int = 0
+    """Of the shard after the request, as the reply says."""
     outcome: bytes | ShmcacheError | None = None
     """The reply's payload, or why there is none."""
 
@@ -138,7 +143,7 @@ def exchange(
         if idle:
             idle = yield from _send_all(route, idle, waiting, deadline)
         if not idle and not waiting:
-            return
+            break
         if reply is None:
             until = min([deadline.at, _clock() + POLL_S, *(request.not_before for request in idle)])
             reply = yield Receive(until)
@@ -149,6 +154,16 @@ def exchange(
         else:
             _review(route, waiting, idle, deadline)
         reply = None
+    yield from _see_own_writes(route, requests, deadline)
+
+
+def _see_own_writes(route: Route, requests: Sequence[Request], deadline: Deadline) -> Generator[Step, Any, None]:
+    """Wait until what was written elsewhere (a replica that forwards) can be read here, or the time is over."""
+    for request in requests:
+        if request.flags & (frames.READ_ONLY | frames.CONTROL) or not request.stamp:
+            continue
+        while not route.arrived(request.slot, request.stamp) and _clock() < deadline.at:
+            yield Receive(min(deadline.at, _clock() + ARRIVAL_POLL_MS / 1000))
 
 
 def _send_all(
@@ -169,7 +184,7 @@ def _send_all(
         if now < request.not_before:
             left.append(request)
             continue
-        target = route.target(request.slot)
+        target = route.target(request.slot, request.flags)
         if target is not None:
             header = request.header(route.epoch, deadline.unix_ms)
             sent = yield Send(target.endpoint, request.number, header, request.payload)
@@ -191,6 +206,7 @@ def _postpone(request: Request, idle: list[Request]) -> None:
 
 def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> None:
     if not reply.header[1] & frames.ERROR:
+        request.stamp = frames.deadline_of(reply.header)
         request.outcome = reply.payload
         return
     refusal = decode_error(reply.payload)
@@ -212,7 +228,7 @@ def _review(route: Route, waiting: dict[int, Request], idle: list[Request], dead
                 now,
                 deadline.at,
                 request.repeatable,
-                worker_replaced=route.sees_workers and route.target(request.slot) != request.sent_to,
+                worker_replaced=route.sees_workers and route.target(request.slot, request.flags) != request.sent_to,
                 resend_at=resend,
             )
         )

@@ -7,6 +7,7 @@ from .._engine import Busy, CommandError, EngineError, Retired
 from ..errors import CommandFailed, from_reply
 from ..protocol.commands import Args, cursor_number, pack_cursor, unpack_cursor
 from .exchange import Deadline, Step
+from .options import NO_OPTIONS, RequestOptions
 from .routes import Attachment, LocalRoute, pause
 from .session import command_steps
 
@@ -47,7 +48,9 @@ def _scan(attachment: Attachment, args: Args) -> Any:
     return [pack_cursor(shard, inner, shards), keys]
 
 
-def read_steps(route: LocalRoute, args: Args, deadline: Deadline) -> Generator[Step, Any, Any]:
+def read_steps(
+    route: LocalRoute, args: Args, deadline: Deadline, options: RequestOptions = NO_OPTIONS
+) -> Generator[Step, Any, Any]:
     """A read that did not succeed at once: map anew what was retired, ask the owner if the reader is kept
     busy.
     """
@@ -63,4 +66,4 @@ def read_steps(route: LocalRoute, args: Args, deadline: Deadline) -> Generator[S
             regions_gone = True
             yield from pause(attempt, deadline, route.given_up(error))
         except EngineError:
-            return (yield from command_steps(route, args, deadline))
+            return (yield from command_steps(route, args, deadline, options))

@@ -67,6 +67,7 @@ class PipelineCore(CommandMethods):
             return None
         if not isinstance(route, LocalRoute) or route.attachment is None:
             return None
+        self._client._check_fresh()
         try:
             if names == {"GET"} and all(len(command) == 2 for command in commands):
                 return list(route.attachment.reader.mget([command[1] for command in commands]))
@@ -75,7 +76,9 @@ class PipelineCore(CommandMethods):
             return None
 
     def _steps(self, commands: list[Args], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
-        return pipeline_steps(self._client._route, commands, deadline, self._transaction)
+        return pipeline_steps(
+            self._client._route, commands, deadline, self._transaction, self._client._options
+        )
 
     def _finish(
         self, commands: list[Args], names: Set[str], results: list[Any], raise_on_error: bool

@@ -5,22 +5,20 @@ Both are shared by all threads of a client: what changes is replaced whole, unde
 
 import array
 import contextlib
-import os
 import threading
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import posix_ipc
-
-from .._engine import EngineError, Reader
-from .._engine import LayoutMismatch as EngineLayoutMismatch
+from .._engine import Reader
 from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError, ShmcacheError, Unavailable
 from ..protocol import frames
+from ..protocol.attach import open_reader
 from ..protocol.codec import decode_results, encode_control
 from ..protocol.commands import SlotMap
-from ..protocol.directory import Directory, DirectorySnapshot, ShardRecord
+from ..protocol.directory import SLOTS, Directory, DirectorySnapshot, ShardRecord
+from ..protocol.replication import ReplicationRegion, Word
 from .exchange import Deadline, Receive, Request, Step, Target, exchange
 from .policy import retry_delay
 
@@ -48,29 +46,6 @@ def _target(record: ShardRecord) -> Target | None:
     return Target(record.endpoints[0], (record.owner_pid, record.generation))
 
 
-def _open_reader(snapshot: DirectorySnapshot, decode: bool) -> Reader:
-    """Map all shards. Raises InstanceNotFound (not created yet, or gone), LayoutMismatch, Unavailable."""
-    fds: list[int] = []
-    try:
-        for record in snapshot.shards:
-            fds.append(posix_ipc.SharedMemory(record.data_name, read_only=True).fd)
-            fds.append(posix_ipc.SharedMemory(record.hints_name).fd)
-        return Reader(list(zip(fds[::2], fds[1::2], strict=True)), snapshot.slots, decode)
-    except posix_ipc.ExistentialError:
-        raise InstanceNotFound(f"instance {snapshot.instance!r} has no regions (yet)") from None
-    except PermissionError:
-        raise InstanceNotFound(
-            f"no permission to map the regions of instance {snapshot.instance!r}"
-        ) from None
-    except EngineLayoutMismatch as error:
-        raise LayoutMismatch(str(error)) from error
-    except EngineError as error:
-        raise Unavailable(f"instance {snapshot.instance!r}: {error}") from error
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
 def _same_regions(old: DirectorySnapshot, new: DirectorySnapshot) -> bool:
     names = [[(r.data_name, r.hints_name) for r in snapshot.shards] for snapshot in (old, new)]
     return names[0] == names[1] and old.slots == new.slots
@@ -85,6 +60,8 @@ class LocalRoute:
         self.where = f"instance {instance!r}"
         self.epoch = 0
         self.attachment: Attachment | None = None
+        self._replication: tuple[ReplicationRegion | None, int] = (None, -1)
+        """The region, and the directory's version at which it was looked for."""
         self.known: SlotMap | None = None
         """The slots of the attachment, which may be out of date: enough where `target` is asked next."""
         self._instance = instance
@@ -110,6 +87,7 @@ class LocalRoute:
         """Give up the mapping; it is unmapped when no other thread is in it any more."""
         self.attachment = None
         self.known = None
+        self._replication = (None, -1)
 
     def attach(self, *, regions_gone: bool = False) -> Attachment:
         """The mapping as it should be now; opens the directory by name if there is none or it was retired.
@@ -133,7 +111,8 @@ class LocalRoute:
             snapshot = directory.snapshot()
             if snapshot.state in ("starting", "retired"):
                 raise Unavailable(f"instance {self._instance!r} is {snapshot.state}")
-            reader = _open_reader(snapshot, self._decode)
+            self._replication = (None, -1)
+            reader = open_reader(snapshot, self._decode)
             return self._adopt(directory, snapshot, version, reader, _slot_map(snapshot))
 
     def _adopt(
@@ -166,14 +145,56 @@ class LocalRoute:
             return error
         return Unavailable(f"{self.where} stopped and did not come back in time: {error}")
 
-    def target(self, slot: int) -> Target | None:
+    def replica_age(self) -> float | None:
+        """Seconds that this replica is behind its primary; None if it is no replica."""
+        region = self._replication_region()
+        if region is None or not region.word(Word.IS_REPLICA):
+            return None
+        return time.time() - region.word(Word.CURRENT_AS_OF_MS) / 1000
+
+    def _replication_region(self) -> ReplicationRegion | None:
+        attachment = self.attachment
+        if attachment is None:
+            return None
+        known, version = self._replication
+        # Looked for again when the directory changes: a relay may have been started meanwhile.
+        if known is None and version != attachment.version:
+            try:
+                known = ReplicationRegion.open(self._instance)
+            except (InstanceNotFound, LayoutMismatch):
+                pass
+            self._replication = (known, attachment.version)
+        return known
+
+    def target(self, slot: int, flags: int = 0) -> Target | None:
         attachment = self.attachment
         if attachment is None or attachment.directory.version != attachment.version:
             try:
                 attachment = self.attach()
             except (InstanceNotFound, Unavailable):
                 return None
+        if not flags & (frames.READ_ONLY | frames.CONTROL) and self._forwards(attachment):
+            # The router passes it on to the primary.
+            return Target(attachment.snapshot.router_endpoints[-1], (0, 0))
         return attachment.targets[attachment.slots.shard_of[slot]]
+
+    def _forwards(self, attachment: Attachment) -> bool:
+        region = self._replication_region()
+        return (
+            region is not None
+            and bool(region.word(Word.IS_REPLICA) and region.word(Word.FORWARD_WRITES))
+            and bool(attachment.snapshot.router_endpoints)
+        )
+
+    def arrived(self, slot: int, stamp: int) -> bool:
+        """Whether a write of the primary, which this instance forwards to, is here already. True where nothing is forwarded."""
+        attachment = self.attachment
+        if attachment is None or not self._forwards(attachment):
+            return True
+        region = self._replication_region()
+        assert region is not None
+        shards = region.word(Word.UPSTREAM_SHARDS)
+        return shards > 0 and region.stamp(slot * shards // SLOTS) >= stamp
 
     def forget(self) -> None:
         """The directory tells by itself when it has changed."""
@@ -219,8 +240,12 @@ class RouterRoute:
         results = decode_results(request.outcome)
         self.known, self.epoch = read_topology(results[0] if results else None)
 
-    def target(self, slot: int) -> Target | None:
+    def target(self, slot: int, flags: int = 0) -> Target | None:
         return self._target
+
+    def arrived(self, slot: int, stamp: int) -> bool:
+        """What a router answered was written where it forwards to; reads go the same way."""
+        return True
 
     def forget(self) -> None:
         """The router forwards by slot: an old topology costs a needless split, no correctness."""

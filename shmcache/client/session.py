@@ -3,15 +3,16 @@
 No waiting here: what needs more than one message is a generator of steps.
 """
 
+import time
 from collections.abc import Generator, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from .._engine import MAX_BATCH_COMMANDS
-from ..errors import CrossSlot, LimitExceeded, ResponseError, ShmcacheError
-from ..limits import CLIENT_BATCH_COMMANDS_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX
+from ..errors import CommandFailed, CrossSlot, LimitExceeded, ResponseError, ShmcacheError
+from ..limits import CLIENT_BATCH_COMMANDS_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX, WAIT_MARGIN_MS
 from ..protocol import frames
-from ..protocol.codec import decode_results, encode_commands
+from ..protocol.codec import decode_results, encode_commands, encode_control
 from ..protocol.commands import (
     READ_ONLY,
     SINGLE_KEY,
@@ -26,6 +27,7 @@ from ..protocol.commands import (
     slots_of_keys,
 )
 from .exchange import Deadline, Request, Step, exchange
+from .options import NO_OPTIONS, RequestOptions
 from .routes import LocalRoute, RouterRoute
 
 BATCH_COMMANDS_MAX = min(CLIENT_BATCH_COMMANDS_MAX, MAX_BATCH_COMMANDS)
@@ -44,12 +46,14 @@ class Batch:
 
 
 def command_steps(
-    route: LocalRoute | RouterRoute, args: Args, deadline: Deadline
+    route: LocalRoute | RouterRoute, args: Args, deadline: Deadline, options: RequestOptions = NO_OPTIONS
 ) -> Generator[Step, Any, Any]:
     """Ask the owners for one command; returns its raw result. Raises ShmcacheError."""
     yield from route.prepare(deadline)
+    if args[0] == "WAIT":
+        return (yield from _wait_steps(route, args, deadline))
     planned = plan(args, route.slots)
-    requests = [_request(part.shard, part.slot, part.args) for part in planned.parts]
+    requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
     yield from exchange(route, requests, deadline)
     result = planned.merge([_results_of(request)[0] for request in requests])
     if isinstance(result, ResponseError):
@@ -57,13 +61,42 @@ def command_steps(
     return result
 
 
-def _request(shard: int, slot: int, args: Args) -> Request:
+def _wait_steps(route: LocalRoute | RouterRoute, args: Args, deadline: Deadline) -> Generator[Step, Any, int]:
+    """WAIT replicas timeout_ms: how many replicas have everything that was written before, on every shard."""
+    try:
+        replicas, timeout_ms = (int(part) for part in args[1:])
+    except ValueError:
+        raise CommandFailed("ERR", "WAIT takes a number of replicas and a timeout in ms") from None
+    left_ms = max(1, int((deadline.at - time.monotonic()) * 1000) - WAIT_MARGIN_MS)
+    # 0 is "as long as it takes", which here is as long as the call may.
+    arguments = {"replicas": replicas, "timeout_ms": min(timeout_ms or left_ms, left_ms)}
+    payload = encode_control("wait", arguments)
+    requests = [Request(shard, slot, frames.CONTROL, payload) for shard, slot in enumerate(route.slots.slot_of)]
+    yield from exchange(route, requests, deadline)
+    answers = []
+    for request in requests:
+        if not isinstance(request.outcome, bytes):
+            assert request.outcome is not None
+            raise request.outcome
+        answers.append(int(decode_results(request.outcome)[0]))
+    return min(answers)
+
+
+def _with_options(flags: int, payload: bytes, options: RequestOptions) -> tuple[int, bytes]:
+    front = options.for_reads if flags & frames.READ_ONLY else options.for_writes
+    return (flags | frames.OPTIONS, front + payload) if front else (flags, payload)
+
+
+def _request(shard: int, slot: int, args: Args, options: RequestOptions) -> Request:
     commands = (args,)
     flags = frames.READ_ONLY if args[0] in READ_ONLY else 0
-    return Request(shard, slot, flags, _checked(encode_commands(commands)), commands)
+    flags, payload = _with_options(flags, encode_commands(commands), options)
+    return Request(shard, slot, flags, _checked(payload), commands)
 
 
-def sole_request(route: LocalRoute | RouterRoute, args: Args) -> Request | None:
+def sole_request(
+    route: LocalRoute | RouterRoute, args: Args, options: RequestOptions = NO_OPTIONS
+) -> Request | None:
     """The one message that a command with one key needs; None if it is another one or the route not known
     yet.
     """
@@ -71,7 +104,7 @@ def sole_request(route: LocalRoute | RouterRoute, args: Args) -> Request | None:
     if slots is None or args[0] not in SINGLE_KEY or len(args) < 2:
         return None
     slot = slot_of_key(args[1])
-    return _request(slots.shard_of[slot], slot, args)
+    return _request(slots.shard_of[slot], slot, args, options)
 
 
 def sole_result(request: Request) -> Any:
@@ -100,7 +133,9 @@ def _results_of(request: Request) -> list[Any]:
     raise outcome
 
 
-def sole_batch(route: LocalRoute | RouterRoute, commands: Sequence[Args], names: Set[str]) -> Request | None:
+def sole_batch(
+    route: LocalRoute | RouterRoute, commands: Sequence[Args], names: Set[str], options: RequestOptions = NO_OPTIONS
+) -> Request | None:
     """The one message of a pipeline to an instance of one shard; None if it may take more or needs a plan."""
     if not route.ready or route.slots.shards > 1:
         return None
@@ -111,6 +146,7 @@ def sole_batch(route: LocalRoute | RouterRoute, commands: Sequence[Args], names:
     if len(payload) > REQUEST_BYTES_SOFT_MAX:
         return None
     flags = frames.READ_ONLY if names <= READ_ONLY else 0
+    flags, payload = _with_options(flags, payload, options)
     return Request(0, route.slots.slot_of[0], flags, payload, commands)
 
 
@@ -124,7 +160,11 @@ def batch_results(request: Request) -> list[Any]:
 
 
 def pipeline_steps(
-    route: LocalRoute | RouterRoute, commands: Sequence[Args], deadline: Deadline, transaction: bool
+    route: LocalRoute | RouterRoute,
+    commands: Sequence[Args],
+    deadline: Deadline,
+    transaction: bool,
+    options: RequestOptions = NO_OPTIONS,
 ) -> Generator[Step, Any, list[Any]]:
     """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places."""
     yield from route.prepare(deadline)
@@ -137,7 +177,7 @@ def pipeline_steps(
     queues = [list(split(batch, transaction)) for batch in batches]
     while queues:
         sent = [queue.pop(0) for queue in queues]
-        requests = [_batch_request(batch, transaction) for batch in sent]
+        requests = [_batch_request(batch, transaction, options) for batch in sent]
         yield from exchange(route, requests, deadline)
         for batch, request in zip(sent, requests, strict=True):
             for place, answer in zip(batch.places, batch_results(request), strict=True):
@@ -160,12 +200,13 @@ def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequ
     return broken if broken is not None else merge.merge(answers)
 
 
-def _batch_request(batch: Batch, transaction: bool) -> Request:
+def _batch_request(batch: Batch, transaction: bool, options: RequestOptions) -> Request:
     names = {command[0] for command in batch.commands}
     flags = frames.TRANSACTION if transaction else 0
     if names <= READ_ONLY:
         flags |= frames.READ_ONLY
-    payload = _checked(encode_commands(batch.commands) if batch.payload is None else batch.payload)
+    payload = encode_commands(batch.commands) if batch.payload is None else batch.payload
+    flags, payload = _with_options(flags, _checked(payload), options)
     return Request(batch.shard, batch.slot, flags, payload, batch.commands)
 
 

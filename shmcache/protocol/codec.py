@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgpack
 
 from ..errors import ProtocolError, ResponseError, ShmcacheError, from_refusal, from_reply
-from ..limits import PACKER_BYTES_MAX
+from ..limits import OPTIONS_BYTES_MAX, PACKER_BYTES_MAX
 
 ERROR_EXT: Final = 1
 
@@ -39,17 +39,19 @@ def _digits(part: Any) -> Any:
     return str(part) if type(part) is int and not -(2**63) <= part < 2**64 else part
 
 
-def _decode_error_data(data: bytes) -> tuple[str, str]:
-    inner = _unpackb(data)
-    if not (isinstance(inner, list) and len(inner) == 2 and all(isinstance(part, str) for part in inner)):
-        raise ProtocolError("an error is not [code, message]")
-    return inner[0], inner[1]
+def _decode_error_data(data: bytes) -> tuple[str, str, dict[str, Any]]:
+    match _unpackb(data):
+        case [str() as code, str() as message]:
+            return code, message, {}
+        case [str() as code, str() as message, dict() as fields]:
+            return code, message, fields
+    raise ProtocolError("an error is not [code, message] or [code, message, {fields}]")
 
 
 def _result_ext(code: int, data: bytes) -> ResponseError:
     if code != ERROR_EXT:
         raise ProtocolError(f"unknown ext type {code}")
-    return from_reply(*_decode_error_data(data))
+    return from_reply(*_decode_error_data(data)[:2])
 
 
 def _unpack(data: bytes, what: str) -> Any:
@@ -105,9 +107,29 @@ def encode_results(results: Sequence[Any]) -> bytes:
     return _packb(results, default=_encode_result)
 
 
-def encode_error(code: str, message: str) -> bytes:
+def encode_error(code: str, message: str, fields: dict[str, Any] | None = None) -> bytes:
     """The payload of a reply with the flag ERROR."""
+    if fields:
+        return _packb(msgpack.ExtType(ERROR_EXT, _packb([code, message, fields])))
     return _packb(_error_ext(code, message))
+
+
+def encode_options(options: dict[str, Any]) -> bytes:
+    """What stands before a batch in a payload with the flag OPTIONS."""
+    return _packb(options)
+
+
+def decode_options(data: bytes) -> tuple[dict[str, Any], int]:
+    """Options at the start of a payload, and how many bytes they take. Raises `ProtocolError`."""
+    unpacker = msgpack.Unpacker(max_buffer_size=0)
+    unpacker.feed(data[:OPTIONS_BYTES_MAX])
+    try:
+        options = unpacker.unpack()
+    except (*_MALFORMED, msgpack.OutOfData) as error:
+        raise ProtocolError(f"malformed options: {error}") from None
+    if type(options) is not dict or not all(isinstance(name, str) for name in options):
+        raise ProtocolError("options are not a map")
+    return options, unpacker.tell()
 
 
 def decode_error(data: bytes) -> ShmcacheError:

@@ -1,7 +1,7 @@
 """The 24-byte header of every ZeroMQ message (docs/protocol.md). No I/O.
 
 0        1       2         4           8                    16                   24
-| version | flags |  slot   |   epoch   |     request id     |  deadline, unix ms |
+| version | flags |  slot   |   epoch   |     request id     |  deadline, unix ms |   in a reply: the shard's last stamp
 """
 
 import struct
@@ -21,7 +21,9 @@ CONTROL: Final = 4
 """Request: the payload is one control call."""
 ERROR: Final = 8
 """Reply: the whole message was refused; the payload is one error."""
-FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR
+OPTIONS: Final = 16
+"""Request: a msgpack map of options stands before the batch."""
+FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS
 
 _HEADER = struct.Struct("<BBHIQQ")
 _pack = _HEADER.pack
@@ -63,3 +65,8 @@ def unpack_header(data: bytes) -> Header:
 def request_id_of(data: bytes) -> int:
     """The request id of a header, also of one that `unpack_header` refuses; 0 if it has none."""
     return int.from_bytes(data[8:16], "little") if len(data) >= 16 else 0
+
+
+def deadline_of(data: bytes) -> int:
+    """The last field of a header: in a reply the shard's last stamp."""
+    return int.from_bytes(data[16:24], "little")

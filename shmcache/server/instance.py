@@ -14,8 +14,9 @@ from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
-from .plan import Plan, make_plan, router_settings, worker_settings
-from .regions import SHM, adoptable, check_space, leftovers, list_objects, needed_bytes, remove_regions
+from .plan import Plan, make_plan, needs_relay, relay_settings, router_settings, worker_settings
+from .regions import SHM, adoptable, check_space, had_relay, leftovers, list_objects, needed_bytes, remove_regions
+from .requests import requests_path
 from .supervisor import Supervisor
 
 
@@ -47,6 +48,7 @@ def _run(config: Config) -> int:
     # Later starts have larger epochs, so that remote clients see that the slot table may be another one.
     plan = make_plan(config, os.sched_getaffinity(0), folder, gid, epoch=int(time.time()))
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
+    relay = Child("relay", "shmcache.server.relay", relay_settings(config, plan))
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -75,7 +77,17 @@ def _run(config: Config) -> int:
                 flush=True,
             )
 
-        supervisor = Supervisor(directory, workers, router, log, announce)
+        asked_for = relay if needs_relay(config) or had_relay(plan.instance, bool(warm)) else None
+        supervisor = Supervisor(
+            directory,
+            workers,
+            router,
+            asked_for,
+            {"relay": relay},
+            (requests_path(folder, plan.instance), plan.gid),
+            log,
+            announce,
+        )
         try:
             code = supervisor.run()
         finally:

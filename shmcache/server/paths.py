@@ -6,8 +6,9 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, Unavailable
 from ..limits import SOCKET_PATH_BYTES_MAX
+from ..protocol.directory import DirectorySnapshot
 
 
 def runtime_dir(configured: str = "", environ: Mapping[str, str] = os.environ) -> Path:
@@ -58,6 +59,15 @@ def ipc_endpoint(folder: Path, instance: str, part: str) -> str:
     return f"ipc://{path}"
 
 
+def socket_folder(snapshot: DirectorySnapshot) -> Path:
+    """Where an instance that runs keeps its sockets: where those are that its directory names. Raises Unavailable."""
+    endpoints = [*snapshot.router_endpoints, *(e for record in snapshot.shards for e in record.endpoints)]
+    for endpoint in endpoints:
+        if endpoint.startswith("ipc://"):
+            return Path(endpoint.removeprefix("ipc://")).parent
+    raise Unavailable(f"instance {snapshot.instance!r} is {snapshot.state}: it has no socket yet")
+
+
 def remove_socket(endpoint: str) -> None:
     """Remove the socket file of an ipc endpoint, if there is one; nothing else is touched."""
     path = Path(endpoint.removeprefix("ipc://"))
@@ -66,3 +76,8 @@ def remove_socket(endpoint: str) -> None:
             path.unlink()
     except FileNotFoundError:
         pass
+
+
+def bell_path(folder: str | Path, instance: str, part: str) -> Path:
+    """Socket file of a process' doorbell."""
+    return Path(folder, f"{instance}.{part}.bell")

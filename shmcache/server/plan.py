@@ -8,8 +8,9 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
-from ..protocol.directory import SHARDS_MAX
+from ..protocol.directory import SHARDS_MAX, even_slots
 from .paths import ipc_endpoint
+from .topology import slot_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,12 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "epoch": plan.epoch,
         "gid": plan.gid,
         "core": plan.cores[shard] if plan.cores else None,
+        "folder": str(plan.folder),
+        "node": config.replication.node,
+        "tombstone_life_ms": config.replication.tombstone_life,
+        "ack": config.replication.ack,
+        "ack_timeout_ms": config.replication.ack_timeout,
+        "min_replicas": config.replication.min_replicas_to_write,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
@@ -89,3 +96,43 @@ def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
+
+
+def needs_relay(config: Config) -> bool:
+    """Whether anything is configured that is the relay's to do."""
+    return bool(config.replication.relay_listen or config.replication.replica_of or config.replication.peers)
+
+
+def relay_settings(config: Config, plan: Plan) -> dict[str, Any]:
+    """Settings of the relay process. Raises ConfigError when the options contradict each other."""
+    options = config.replication
+    if options.peers and options.replica_of:
+        raise ConfigError("peers: an instance is a replica or has two-way peers, not both")
+    if options.peers and not options.node:
+        raise ConfigError("node: two-way peers need a number each, 1 to 511, no two the same: give --node")
+    return {
+        "instance": plan.instance,
+        "endpoint": ipc_endpoint(plan.folder, plan.instance, "relay"),
+        "relay_listen": options.relay_listen or _relay_address(config),
+        "replica_of": options.replica_of,
+        "peers": list(options.peers),
+        "node": options.node,
+        "announce": options.announce,
+        "forward_writes": options.forward_writes,
+        "replicas": options.replicas,
+        "lag_bytes_max": options.min_replicas_lag,
+        "compress": options.compress,
+        "lost_writes_folder": options.lost_writes_folder,
+        "slot_ranges": slot_ranges(even_slots(plan.workers)),
+        "message_bytes": config.limits.message_size,
+        "folder": str(plan.folder),
+        "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+
+
+def _relay_address(config: Config) -> str:
+    """Where the relay listens if nothing is said: beside the router, at free ports."""
+    listen = config.network.listen
+    return listen[0].rpartition(":")[0] + ":0" if listen else ""

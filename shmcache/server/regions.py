@@ -14,7 +14,14 @@ from .. import _engine
 from ..config import format_size
 from ..errors import ConfigError, InstanceExists, LayoutMismatch, NoSpace
 from ..protocol.directory import _retire
-from ..protocol.names import REGION_KINDS, RegionKind, directory_name, instance_of, region_name
+from ..protocol.names import (
+    REGION_KINDS,
+    RegionKind,
+    directory_name,
+    instance_of,
+    region_name,
+    replication_name,
+)
 
 SHM: Final = Path("/dev/shm")
 
@@ -63,7 +70,7 @@ def list_objects(instance: str | None = None) -> list[ShmObject]:
             continue
         with contextlib.suppress(posix_ipc.ExistentialError, PermissionError), opened("/" + path.name) as fd:
             status = os.fstat(fd)
-            in_use = not path.name.endswith((".hints", ".log")) and is_locked(fd)
+            in_use = not path.name.endswith((".hints", ".log", ".replication")) and is_locked(fd)
             found.append(ShmObject("/" + path.name, owner, status.st_size, status.st_blocks * 512, in_use))
     return found
 
@@ -107,6 +114,18 @@ def purge(instance: str) -> int:
             _retire(fd)
         posix_ipc.unlink_shared_memory(directory_name(instance))
     return freed
+
+
+def had_relay(instance: str, warm: bool) -> bool:
+    """Whether a relay kept a role for the data that are there. What it kept for data that are gone is removed."""
+    name = replication_name(instance)
+    if not warm:
+        with contextlib.suppress(posix_ipc.ExistentialError):
+            posix_ipc.unlink_shared_memory(name)
+        return False
+    with contextlib.suppress(posix_ipc.ExistentialError), opened(name):
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)

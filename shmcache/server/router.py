@@ -5,12 +5,21 @@ SETTINGS`.
 import os
 import resource
 import sys
+import time
 from typing import Any
 
 import zmq
 
-from ..limits import DRAIN_MESSAGES_MAX, ROUTER_DRAIN_POLLS_MAX, ROUTER_POLL_MS, SOCKETS_MAX
+from ..errors import ShmcacheError
+from ..limits import (
+    DRAIN_MESSAGES_MAX,
+    REPLICATION_LOOK_S,
+    ROUTER_DRAIN_POLLS_MAX,
+    ROUTER_POLL_MS,
+    SOCKETS_MAX,
+)
 from ..protocol.directory import Directory
+from ..protocol.replication import ReplicationRegion, Word
 from . import exit_codes
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
@@ -44,6 +53,10 @@ class Router:
         self._poller = zmq.Poller()
         self._backs: dict[int, zmq.Socket[bytes]] = {}
         self._version = -1
+        self._region: ReplicationRegion | None = None
+        self._upstream = ""
+        self._body = -1
+        self._look_at_replication = 0.0
         self._routing = Routing(
             self._directory.snapshot(), settings, self._reply, self._forward, self._connections
         )
@@ -80,6 +93,7 @@ class Router:
                 polls_left = polls_left - 1 if self._routing.outstanding else 0
             if self._directory.version != self._version:
                 self._follow_directory()
+            self._follow_replication()
             for socket, _ in self._poller.poll(ROUTER_POLL_MS):
                 take = self._routing.request if socket is self._front else self._routing.reply
                 try:
@@ -115,6 +129,41 @@ class Router:
                 self._backs[shard] = back
                 self._poller.register(back, zmq.POLLIN)
                 self._routing.flush(shard)
+
+    def _follow_replication(self) -> None:
+        """A replica that forwards writes has a way to its primary."""
+        if self._region is None:
+            now = time.monotonic()
+            if now < self._look_at_replication:
+                return
+            self._look_at_replication = now + REPLICATION_LOOK_S
+            try:
+                self._region = ReplicationRegion.open(self._settings["instance"])
+            except ShmcacheError:
+                return
+        upstream = ""
+        if self._region.word(Word.IS_REPLICA) and self._region.word(Word.FORWARD_WRITES):
+            body = self._region.word(Word.BODY)
+            if self._upstream and body == self._body:
+                return
+            self._body = body
+            identity = self._region.identity()
+            upstream = identity.upstream if identity is not None else ""
+        if upstream == self._upstream:
+            return
+        self._upstream = upstream
+        lane = self._routing.upstream
+        if lane in self._backs:
+            self._poller.unregister(self._backs[lane])
+            self._backs.pop(lane).close(linger=0)
+        if upstream:
+            back = self._context.socket(zmq.DEALER)
+            limit_router(back, -1)
+            keep_alive(back)
+            back.connect(upstream)
+            self._backs[lane] = back
+            self._poller.register(back, zmq.POLLIN)
+        self._routing.set_forwarding(bool(upstream))
 
     def _forward(self, shard: int, message: list[bytes]) -> bool:
         try:

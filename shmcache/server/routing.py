@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, ShmcacheError
 from ..limits import ROUTER_BACKLOG_BYTES_MAX
 from ..protocol import codec, frames
 from ..protocol.directory import SLOTS, DirectorySnapshot
+from .replicating import CALLS as RELAY_CALLS
 from .sockets import ConnectionCounter
 from .stats import router_stats
-from .topology import topology
+from .topology import relay_addresses, topology
 
 Message = list[bytes]
 Key = tuple[bytes, int]
@@ -46,7 +47,10 @@ class Routing:
     ) -> None:
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
-        self._lanes = [Lane() for _ in snapshot.shards]
+        # One more than shards: the last one leads to the primary that a replica forwards writes to.
+        self._lanes = [Lane() for _ in range(len(snapshot.shards) + 1)]
+        self.upstream = len(snapshot.shards)
+        self._forwards = False
         self._per_client_max: int = settings["outstanding_per_client"]
         self._per_shard_max: int = settings["outstanding_per_shard"]
         self._wait_s: float = settings["unavailable_wait_ms"] / 1000
@@ -66,7 +70,7 @@ class Routing:
         """
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
-        for lane, record in zip(self._lanes, snapshot.shards, strict=True):
+        for lane, record in zip(self._lanes[:-1], snapshot.shards, strict=True):
             up = record.state == "serving"
             if (up, record.generation) == (lane.up, lane.generation):
                 continue
@@ -77,6 +81,16 @@ class Routing:
             lane.pending.clear()
             lane.up, lane.generation = up, record.generation
             yield record.shard, record.endpoints[0] if up else None
+
+    def set_forwarding(self, forwards: bool) -> None:
+        """Whether writes go to the primary; the process has opened or closed the way there."""
+        lane = self._lanes[self.upstream]
+        for key in lane.pending:
+            self._settle(key)
+        lane.pending.clear()
+        self._forwards = lane.up = forwards
+        if not forwards:
+            self.expire(everything=True)
 
     def flush(self, shard: int) -> None:
         """Forward what has waited for the shard's worker."""
@@ -97,6 +111,8 @@ class Routing:
         if header.flags & frames.CONTROL and self._control(message, header):
             return None
         shard = self._shard_of[header.slot]
+        if self._forwards and not header.flags & (frames.READ_ONLY | frames.CONTROL):
+            shard = self.upstream
         client = message[0]
         if self._per_client[client] >= self._per_client_max:
             text = f"{self._per_client_max} requests of this client are outstanding (outstanding_per_client)"
@@ -121,11 +137,11 @@ class Routing:
             self._counts["replies"] += 1
             self._send_reply(message)
 
-    def expire(self) -> None:
-        """Refuse what has waited too long for a worker that does not come."""
+    def expire(self, everything: bool = False) -> None:
+        """Refuse what has waited too long for a worker that does not come; or all that waits for the primary."""
         now = self._clock()
         for shard, lane in enumerate(self._lanes):
-            while lane.backlog and lane.backlog[0][0] <= now:
+            while lane.backlog and (lane.backlog[0][0] <= now or (everything and shard == self.upstream)):
                 _, message, header = lane.backlog.popleft()
                 lane.backlog_bytes -= len(message[-1])
                 self._unavailable(shard, message, header)
@@ -171,6 +187,15 @@ class Routing:
             result = topology(self._snapshot)
         elif call == "stats" and arguments.get("router"):
             result = router_stats(self._figures())
+        elif call == "replication":
+            try:
+                result = relay_addresses(self._snapshot.instance)
+            except ShmcacheError as error:
+                self._refuse(message[:-2], header, "ERR", str(error))
+                return True
+        elif call in RELAY_CALLS:
+            self._refuse(message[:-2], header, "PROTOCOL", f"{call!r} is between the relay and its workers")
+            return True
         else:
             return False
         answer = frames.pack_header(0, header.slot, self._snapshot.epoch, header.request_id, 0)

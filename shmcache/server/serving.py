@@ -18,6 +18,7 @@ from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from .child import StopFlag
 from .paths import remove_socket
+from .replicating import CALLS, Replicating, split_options
 from .sockets import ConnectionCounter, limit_router
 from .stats import worker_stats
 from .topology import topology
@@ -55,6 +56,7 @@ class Service:
         limit_router(self._socket, settings["message_bytes"])
         self._socket.rcvtimeo = TICK_MS_MAX
         self._connections = ConnectionCounter(self._socket)
+        self._replicating = Replicating(owner, settings, log)
         self.messages = 0
         self.refused = 0
 
@@ -72,8 +74,12 @@ class Service:
         """Serve until `stop` is set."""
         receive, answer, tick = self._socket.recv_multipart, self._answer, self._owner.tick
         now = time.monotonic_ns
+        replicating, holding = self._replicating, self._replicating.holding
         flags = due = 0
         while not stop.set:
+            if holding:
+                replicating.wait(self._socket)
+                flags = _NOW
             try:
                 # It waits in here right after an answer: looking first would only cost an exception.
                 answer(receive(flags))
@@ -91,6 +97,7 @@ class Service:
     def close(self) -> None:
         """Send what is on its way, bounded by a second, and stop listening."""
         self._connections.close()
+        self._replicating.close()
         self._socket.close(linger=1000)
         self._context.term()
         remove_socket(self._settings["endpoint"])
@@ -108,13 +115,45 @@ class Service:
             return self._refuse(message[:-2], header, "DEADLINE", "the deadline passed before execution")
         if flags & frames.CONTROL:
             return self._control(message, header)
+        options: dict[str, Any] = {}
+        replicating = self._replicating
+        watched = replicating.watches_writes or replicating.paused
+        if flags & frames.OPTIONS:
+            try:
+                options, payload = split_options(payload)
+            except ProtocolError as error:
+                return self._refuse(message[:-2], header, "PROTOCOL", str(error))
+            watched = True
+        if watched and (refusal := replicating.refuse(flags, slot, options)) is not None:
+            return self._refuse(message[:-2], header, *refusal)
+        before = self._owner.log_position if watched else 0
         try:
             message[-1] = self._owner.execute(payload, _ENGINE_FLAGS[flags])
         except _engine.EngineError as error:
             code = "LIMIT" if batch_length(payload) > _engine.MAX_BATCH_COMMANDS else "PROTOCOL"
             return self._refuse(message[:-2], header, code, str(error))
-        message[-2] = frames.pack_header(0, slot, self._epoch, request_id, 0)
+        replicating.ring_tailers()
+        message[-2] = frames.pack_header(0, slot, self._epoch, request_id, self._owner.last_stamp)
+        if watched and self._owner.log_position != before:
+            return self._hold(message, header, options)
         self._send(message)
+
+    def _hold(self, message: list[bytes], header: frames.Header, options: dict[str, Any]) -> None:
+        """Send the reply of a write when as many replicas have it as were asked for."""
+        try:
+            ack = self._replicating.ack_of(options)
+        except ProtocolError as error:
+            return self._refuse(message[:-2], header, "PROTOCOL", f"{error}; the batch was executed")
+        if ack == 0:
+            return self._send(message)
+
+        def release(have: int, wanted: int) -> None:
+            if have >= wanted:
+                return self._send(message)
+            text = f"applied locally, acknowledged by {have} of {wanted}"
+            self._refuse(message[:-2], header, "NOTREPLICATED", text, {"acknowledged": have, "needed": wanted})
+
+        return self._replicating.hold(ack, options, release)
 
     def _send(self, message: list[bytes]) -> None:
         # A peer that is gone or does not read loses its reply; a ROUTER never waits for one.
@@ -126,21 +165,40 @@ class Service:
         except zmq.ZMQError:
             pass
 
-    def _refuse(self, route: list[bytes], header: frames.Header | None, code: str, text: str) -> None:
+    def _refuse(
+        self,
+        route: list[bytes],
+        header: frames.Header | None,
+        code: str,
+        text: str,
+        fields: dict[str, Any] | None = None,
+    ) -> None:
         self.refused += 1
         slot, request_id = (header.slot, header.request_id) if header else (0, 0)
         reply = frames.pack_header(frames.ERROR, slot, self._epoch, request_id, 0)
-        self._send([*route, reply, codec.encode_error(code, text)])
+        self._send([*route, reply, codec.encode_error(code, text, fields)])
 
     def _control(self, message: list[bytes], header: frames.Header) -> None:
         try:
             call, arguments = codec.decode_control(message[-1])
-            result = self._call(call, arguments)
-        except (ProtocolError, _engine.EngineError, TypeError) as error:
+            if call == "wait":
+                return self._wait(message, header, arguments)
+            result = self._replicating.call(call, arguments) if call in CALLS else self._call(call, arguments)
+        except (ProtocolError, _engine.EngineError, TypeError, KeyError, ValueError) as error:
             return self._refuse(message[:-2], header, "PROTOCOL", str(error))
         message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
         message[-1] = codec.encode_results([result])
         self._send(message)
+
+    def _wait(self, message: list[bytes], header: frames.Header, arguments: dict[str, Any]) -> None:
+        """Answer with the number of replicas that have all that is in the log now, when it is reached or too late."""
+
+        def release(have: int, _wanted: int) -> None:
+            head = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
+            self._send([*message[:-2], head, codec.encode_results([have])])
+
+        ack = self._replicating.ack_of({"ack": arguments["replicas"]})
+        self._replicating.hold(ack, {"ack_timeout_ms": arguments["timeout_ms"]}, release)
 
     def _call(self, call: str, arguments: dict[str, Any]) -> Any:
         if call == "topology":

@@ -5,13 +5,15 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
-from ..errors import ShmcacheError
+from ..errors import ConfigError, ShmcacheError
 from ..limits import ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
+from .requests import RequestServer
 from .restarts import has_failed, recent, restart_delay_s
 
 _LOOP_S_MAX: Final = 1.0
@@ -22,20 +24,28 @@ class StartFailed(ShmcacheError):
 
 
 class Supervisor:
-    """Workers and router of one instance, from the first start to the ordered stop."""
+    """Workers, router and whatever else an instance has, from the first start to the ordered stop."""
 
     def __init__(
         self,
         directory: DirectoryWriter,
         workers: list[Child],
         router: Child,
+        relay: Child | None,
+        on_demand: dict[str, Child],
+        requests: tuple[Path, int],
         log: Any,
         on_ready: Callable[[int], None],
     ) -> None:
-        """`on_ready` is called once, with the number of keys, when all children serve."""
+        """`on_ready` is called once, with the number of keys, when all children serve.
+
+        `on_demand`: children by role that are started when somebody asks for them; `requests`: socket for that, group.
+        """
         self._directory, self._workers, self._router, self._log = directory, workers, router, log
+        self._relay = relay
+        self._on_demand = on_demand
         self._on_ready = on_ready
-        self._children = [*workers, router]
+        self._children = [*workers, router, *([relay] if relay else [])]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -48,6 +58,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(wake_write.fileno(), warn_on_full_buffer=False)
+        self._requests = RequestServer(*requests, self._selector, self._on_request)
 
     def run(self) -> int:
         """Supervise until a signal asks for the stop; returns the exit code. Raises StartFailed, with no
@@ -72,6 +83,7 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
+        self._requests.close()
         self._selector.close()
         self._wake.close()
         self._wake_write.close()
@@ -81,6 +93,22 @@ class Supervisor:
 
     def _on_wake(self) -> None:
         self._wake.recv(4096)
+
+    def _on_request(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Somebody on this host asks for a child that was not needed so far."""
+        if call != "start":
+            raise ConfigError(f"the supervisor knows no call {call!r}")
+        role = str(arguments["role"])
+        child = self._on_demand.get(role)
+        if child is not None and child not in self._children:
+            self._log.info("child started on demand", role=role)
+            self._children.append(child)
+            self._relay = child if role == "relay" else self._relay
+            self._start(child)
+        found = next((child for child in self._children if child.role == role), None)
+        if found is None:
+            raise ConfigError(f"there is no process {role!r}")
+        return {"pid": found.pid, "ready": found.ready}
 
     def _step(self, wait_s: float) -> None:
         """Wait for events, at most until the next restart is due, and handle them."""
@@ -100,7 +128,7 @@ class Supervisor:
         child.start()
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
         self._selector.register(child.report_fd, selectors.EVENT_READ, lambda: self._on_report(child))
-        if child is not self._router:
+        if child in self._workers:
             self._directory.update_shard(self._workers.index(child), owner_pid=child.pid)
 
     def _on_report(self, child: Child) -> None:
@@ -123,6 +151,9 @@ class Supervisor:
             # The ports that were free at the first start stay the instance's.
             child.settings["listen"] = report["endpoints"]
             self._directory.update(router_endpoints=tuple(report["endpoints"]))
+        elif child is self._relay:
+            relay, log = report["endpoints"]
+            child.settings |= {"relay_listen": relay, "log_listen": log}
         else:
             shard = self._workers.index(child)
             # From here on the region is formatted, and holds the options in force with their live changes.
@@ -152,7 +183,7 @@ class Supervisor:
         child.failed_starts += not served
         series = len(child.deaths) if served else child.failed_starts
         failed = has_failed(series, served)
-        if child is not self._router:
+        if child in self._workers:
             state = "failed" if failed else "down"
             self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
         if self._signals:
@@ -185,7 +216,8 @@ class Supervisor:
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
-        for group, patience_s in (([self._router], ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX)):
+        others = [child for child in self._children if child not in self._workers]
+        for group, patience_s in ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX)):
             for child in group:
                 child.restart_at = None
                 child.signal(signal.SIGTERM)

@@ -3,7 +3,9 @@
 import struct
 from typing import Any
 
+from ..errors import Unavailable
 from ..protocol.directory import SLOTS, DirectorySnapshot
+from ..protocol.replication import ReplicationRegion
 
 
 def slot_ranges(slots: bytes) -> list[list[int]]:
@@ -36,3 +38,15 @@ def slot_bitmap(slots: bytes, shard: int) -> bytes:
         if owner == shard:
             bits[slot >> 3] |= 1 << (slot & 7)
     return bytes(bits)
+
+
+def relay_addresses(instance: str) -> dict[str, str]:
+    """What the call `replication` returns. Raises InstanceNotFound, Unavailable."""
+    region = ReplicationRegion.open(instance)
+    try:
+        identity = region.identity()
+    finally:
+        region.close()
+    if identity is None or not identity.relay_endpoint:
+        raise Unavailable(f"the relay of instance {instance!r} listens at no tcp address: start it with --relay-listen")
+    return {"relay": identity.relay_endpoint, "log": identity.log_endpoint}

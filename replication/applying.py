@@ -1,0 +1,163 @@
+"""Applying an upstream's records through the own workers, whatever their number.
+
+Records are split by slot over the own shards and sent to their workers as control calls. Each worker gets its parts in order; a part
+that a dead worker has not answered goes to its successor again, with all that followed it: applying twice changes nothing.
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from shmcache._engine import split_records
+from shmcache.limits import APPLY_BYTES_IN_FLIGHT_MAX
+from shmcache.protocol import codec, frames
+from shmcache.protocol.directory import DirectorySnapshot
+
+Send = Callable[[int, list[bytes]], None]
+"""(Own shard, message): hands a message to the shard's worker, if there is one; what is lost is sent again."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Something that was applied when all its parts were: `done` is called then."""
+
+    done: Callable[[], None]
+    parts_left: int = 0
+
+
+@dataclass(slots=True)
+class _Part:
+    number: int
+    call: str
+    arguments: dict[str, Any]
+    size: int
+    batch: Batch
+    on_result: Callable[[Any], None] | None = None
+
+    def message(self) -> list[bytes]:
+        head = frames.pack_header(flags=frames.CONTROL, request_id=self.number)
+        return [head, codec.encode_control(self.call, self.arguments)]
+
+
+@dataclass(slots=True)
+class _Lane:
+    generation: int = 0
+    up: bool = False
+    sent: deque[_Part] = field(default_factory=deque)
+    """In order, not answered."""
+
+
+class ApplyFailed(Exception):
+    """A worker cannot apply: `reason` says why (no memory, damage)."""
+
+    def __init__(self, shard: int, reason: str) -> None:
+        super().__init__(shard, reason)
+        self.shard, self.reason = shard, reason
+
+
+class Applier:
+    """The way from records to the own shards."""
+
+    def __init__(self, snapshot: DirectorySnapshot, send: Send, *, own_node: int = 0) -> None:
+        self._slots = snapshot.slots
+        self._lanes = [_Lane() for _ in snapshot.shards]
+        self._send, self._own_node = send, own_node
+        self._numbers = count(1)
+        self.bytes_in_flight = 0
+        self.update(snapshot)
+
+    @property
+    def shards(self) -> int:
+        return len(self._lanes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be taken in for now."""
+        return self.bytes_in_flight > APPLY_BYTES_IN_FLIGHT_MAX
+
+    @property
+    def idle(self) -> bool:
+        return all(not lane.sent for lane in self._lanes)
+
+    def records(self, records: bytes, done: Callable[[], None]) -> None:
+        """Apply records; `done` is called when every shard has. Raises EngineError if they are damaged."""
+        batch = Batch(done)
+        parts = split_records(records, self._slots, len(self._lanes), self._own_node)
+        wanted = [(shard, part) for shard, part in enumerate(parts) if part]
+        batch.parts_left = len(wanted)
+        if not wanted:
+            done()
+        for shard, part in wanted:
+            self._submit(shard, "apply", {"records": part}, len(part), batch)
+
+    def everywhere(
+        self, call: str, arguments: dict[str, Any], done: Callable[[], None], on_result: Callable[[Any], None] | None = None
+    ) -> None:
+        """Have every worker carry out a call, in its turn after what was given to it before."""
+        batch = Batch(done, len(self._lanes))
+        for shard in range(len(self._lanes)):
+            self._submit(shard, call, arguments, 64, batch, on_result)
+
+    def _submit(
+        self, shard: int, call: str, arguments: dict[str, Any], size: int, batch: Batch, on_result: Callable[[Any], None] | None = None
+    ) -> None:
+        lane = self._lanes[shard]
+        part = _Part(next(self._numbers), call, arguments, size, batch, on_result)
+        lane.sent.append(part)
+        self.bytes_in_flight += size
+        if lane.up:
+            self._send(shard, part.message())
+
+    def answer(self, shard: int, message: list[bytes]) -> None:
+        """A worker's reply. Raises ApplyFailed if it could not do it."""
+        lane = self._lanes[shard]
+        head = frames.unpack_header(message[-2])
+        if not lane.sent or head.request_id != lane.sent[0].number:
+            return
+        if head.flags & frames.ERROR:
+            raise ApplyFailed(shard, str(codec.decode_error(message[-1])))
+        result = codec.decode_results(message[-1])[0]
+        if isinstance(result, Exception):
+            raise ApplyFailed(shard, str(result))
+        part = lane.sent.popleft()
+        self.bytes_in_flight -= part.size
+        if part.on_result is not None:
+            part.on_result(result)
+        part.batch.parts_left -= 1
+        if part.batch.parts_left == 0:
+            part.batch.done()
+
+    def update(self, snapshot: DirectorySnapshot) -> list[int]:
+        """Take note of a changed directory; returns the shards whose worker is a new one."""
+        changed = []
+        for lane, record in zip(self._lanes, snapshot.shards, strict=True):
+            up = record.state == "serving" and bool(record.endpoints)
+            if (up, record.generation) != (lane.up, lane.generation):
+                lane.up, lane.generation = up, record.generation
+                changed.append(record.shard)
+        return changed
+
+    def resend(self, shard: int) -> None:
+        """Give everything that is not answered to the shard's new worker, in order."""
+        lane = self._lanes[shard]
+        if lane.up:
+            for part in lane.sent:
+                self._send(shard, part.message())
+
+    def forget(self) -> None:
+        """Drop what is not answered: nobody waits for it any more."""
+        for lane in self._lanes:
+            lane.sent.clear()
+        self.bytes_in_flight = 0
+
+
+def slot_bitmap(ranges: list[list[int]], shard: int) -> bytes:
+    """The slots of an upstream's shard, of its topology's [[first, last, shard], ...]; slot s is bit s % 8 of byte s // 8."""
+    bits = 0
+    for first, last, owner in ranges:
+        if owner == shard:
+            bits |= (1 << last + 1) - (1 << first)
+    return struct.pack("<2048s", bits.to_bytes(2048, "little"))

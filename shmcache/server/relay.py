@@ -1,0 +1,306 @@
+"""The relay process: what `shmcache.replication.relay` decides, carried out with sockets. `python -m shmcache.server.relay SETTINGS`.
+
+    admin    ROUTER at ipc://   operators on this host: status and changes of role
+    peers    ROUTER at tcp://   other instances: greetings, gaps, copies, acknowledgements
+    log      PUB at tcp://      the published logs
+    workers  DEALER per shard   records to apply, roles
+    bell     rung by workers after a write while the relay sleeps
+"""
+
+import os
+import sys
+import time
+from itertools import count
+from typing import Any, Final
+
+import zmq
+
+from .. import _engine
+from ..errors import InstanceNotFound, ProtocolError, ResponseError, ShmcacheError
+from ..limits import DRAIN_MESSAGES_MAX, PUBLISH_QUEUE_FRAMES, RELAY_POLL_MS
+from ..protocol import codec, frames
+from ..protocol.directory import Directory
+from ..protocol.doorbell import Doorbell, Ringer
+from ..protocol.replication import ReplicationRegion
+from ..replication.applying import Applier, ApplyFailed
+from ..replication.relay import Relay
+from ..replication.shipping import OwnLogs, Publisher
+from . import exit_codes
+from .child import StopFlag, report, start_child
+from .logs import configure_logs, logger
+from .paths import bell_path, remove_socket
+from .relay_calls import RelayCalls
+from .relay_wires import SocketWires, read_reply
+from .sockets import keep_alive, limit_router
+
+_START_S_MAX: Final = 60.0
+
+
+class RelayProcess:
+    """The sockets of one relay, and its loop. It is the `Host` of the relay's decisions."""
+
+    def __init__(self, settings: dict[str, Any], log: Any) -> None:
+        self._settings, self._log = settings, log
+        self._directory = Directory.open(settings["instance"])
+        self.context = zmq.Context(io_threads=1)
+        self.poller = zmq.Poller()
+        self.sockets: dict[Any, Any] = {}
+        """What is polled -> what takes its messages."""
+        self._admin, self._peers = self._router(), self._router()
+        keep_alive(self._peers)
+        self._peers.router_handover = 1
+        self._log_socket = self.context.socket(zmq.PUB)
+        self._log_socket.sndhwm = PUBLISH_QUEUE_FRAMES
+        self._log_socket.linger = 0
+        self._workers: dict[int, zmq.Socket[bytes]] = {}
+        self._once: dict[zmq.Socket[bytes], tuple[str, float]] = {}
+        self._wires: list[SocketWires] = []
+        self._numbers = count(1)
+        self._ringer = Ringer()
+        self._bell = Doorbell(bell_path(settings["folder"], settings["instance"], "relay"), settings["gid"])
+        self._version = -1
+
+    def _router(self) -> "zmq.Socket[bytes]":
+        socket = self.context.socket(zmq.ROUTER)
+        limit_router(socket, self._settings["message_bytes"])
+        return socket
+
+    def bind(self) -> tuple[str, str]:
+        """Listen; returns the endpoints for other instances (empty without a tcp address). Raises zmq.ZMQError."""
+        remove_socket(self._settings["endpoint"])
+        self._admin.bind(self._settings["endpoint"])
+        if self._settings["gid"] >= 0:
+            path = self._settings["endpoint"].removeprefix("ipc://")
+            os.chown(path, -1, self._settings["gid"])
+            os.chmod(path, 0o660)
+        listen = self._settings["relay_listen"]
+        if not listen:
+            return "", ""
+        host, _, port = listen.rpartition(":")
+        following = self._settings.get("log_listen") or (f"{host}:{int(port) + 1}" if int(port) else f"{host}:*")
+        endpoints = []
+        for socket, endpoint in ((self._peers, listen if int(port) else f"{host}:*"), (self._log_socket, following)):
+            try:
+                socket.bind(endpoint)
+            except zmq.ZMQError as error:
+                raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
+            endpoints.append(socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
+        return endpoints[0], endpoints[1]
+
+    def start(self, stop: StopFlag) -> Relay | None:
+        """Wait for the workers, then map their regions and take up the role. None if a stop was asked for meanwhile."""
+        until = time.monotonic() + _START_S_MAX
+        while not stop.set:
+            snapshot = self._directory.snapshot()
+            if snapshot.router_endpoints and all(r.state == "serving" and r.endpoints for r in snapshot.shards):
+                break
+            if time.monotonic() > until:
+                raise InstanceNotFound("not all workers and the router have come up")
+            time.sleep(0.01)
+        else:
+            return None
+        settings = self._settings
+        settings["announce"] = settings["announce"] or named_host(snapshot.router_endpoints)
+        region = ReplicationRegion.take(settings["instance"], len(snapshot.shards), gid=settings["gid"])
+        logs = OwnLogs(snapshot)
+        publisher = Publisher(logs, self._publish, compress=settings["compress"])
+        applier = Applier(snapshot, self._to_worker, own_node=settings["node"])
+        self.relay = Relay(snapshot, region, logs, publisher, applier, self, settings, self._log)
+        self._calls = RelayCalls(self.relay, self._directory, self._ring_workers)
+        for socket in (self._admin, self._peers):
+            self.watch(socket, lambda message, socket=socket: self._on_call(socket, message))
+        self.poller.register(self._bell, zmq.POLLIN)
+        self._follow_directory()
+        return self.relay
+
+    def watch(self, socket: Any, take: Any) -> None:
+        self.poller.register(socket, zmq.POLLIN)
+        self.sockets[socket] = take
+
+    def unwatch(self, socket: Any) -> None:
+        if self.sockets.pop(socket, None) is not None:
+            self.poller.unregister(socket)
+        socket.close(linger=0)
+
+    # --- the loop -----------------------------------------------------------------------------------
+    def run(self, stop: StopFlag) -> None:
+        """Serve until `stop` is set."""
+        relay, publisher = self.relay, self.relay.publisher
+        while not stop.set:
+            now = time.monotonic()
+            identity = relay.identity
+            more = publisher.step(identity.history, identity.epoch, now)
+            if self._directory.version != self._version:
+                self._follow_directory()
+            relay.tick(now)
+            wait = 0 if more or not publisher.may_sleep() else RELAY_POLL_MS
+            for socket, _ in self.poller.poll(wait):
+                if socket == self._bell.fileno():
+                    self._bell.silence()
+                else:
+                    self._drain(socket)
+            for link in relay.links.values():
+                link.flush()
+        relay.save()
+
+    def _drain(self, socket: Any) -> None:
+        for _ in range(DRAIN_MESSAGES_MAX):
+            # A message may have closed the socket, or made the relay want no more of it.
+            take = self.sockets.get(socket)
+            if take is None:
+                return
+            try:
+                message = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            take(message)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._bell.close()
+        self._ringer.close()
+        self.context.destroy(linger=200)
+        remove_socket(self._settings["endpoint"])
+
+    # --- out ----------------------------------------------------------------------------------------
+    def _publish(self, message: list[bytes]) -> None:
+        self._log_socket.send_multipart(message, copy=False)
+
+    def _to_worker(self, shard: int, message: list[bytes]) -> None:
+        try:
+            self._workers[shard].send_multipart(message, zmq.NOBLOCK)
+        except (zmq.Again, KeyError):
+            # The applier gives it to the next worker.
+            self._log.warning("a worker does not take records", shard=shard)
+
+    def _ring_workers(self, shards: list[int]) -> None:
+        for shard in shards:
+            self._ringer.ring(str(bell_path(self._settings["folder"], self._settings["instance"], f"w{shard}")))
+
+    def wires(self, address: str) -> SocketWires:
+        wires = SocketWires(self, address, lambda: self.relay.links.get(address), self._on_upstream_request)
+        self._wires.append(wires)
+        return wires
+
+    def drop_wires(self) -> None:
+        for wires in self._wires:
+            wires.close()
+        self._wires.clear()
+
+    def ask_once(self, endpoint: str, call: str, arguments: dict[str, Any]) -> None:
+        # One at a time: what the one before has not brought by now, it will not bring.
+        for old in list(self._once):
+            del self._once[old]
+            self.unwatch(old)
+        socket = self.context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.connect(endpoint)
+        head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
+        socket.send_multipart([head, codec.encode_control(call, arguments)])
+        self._once[socket] = (call, time.monotonic())
+        self.watch(socket, lambda message: self._on_once(socket, message))
+
+    def _on_once(self, socket: Any, message: list[bytes]) -> None:
+        call, _ = self._once.pop(socket, ("", 0.0))
+        self.unwatch(socket)
+        self.relay.answered(call, read_reply(message))
+
+    def request(self, route: list[bytes], call: str, arguments: dict[str, Any]) -> None:
+        head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
+        self._reply(self._peers, [*route, head, codec.encode_control(call, arguments)])
+
+    def _reply(self, socket: Any, message: list[bytes]) -> None:
+        try:
+            socket.send_multipart(message, zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self._log.debug("reply dropped", reason=error.strerror)
+
+    # --- in -----------------------------------------------------------------------------------------
+    def _follow_directory(self) -> None:
+        self._version = self._directory.version
+        snapshot = self._directory.snapshot()
+        for shard in self.relay.applier.update(snapshot):
+            if shard in self._workers:
+                self.unwatch(self._workers.pop(shard))
+            endpoints = snapshot.shards[shard].endpoints
+            if snapshot.shards[shard].state == "serving" and endpoints:
+                socket = self.context.socket(zmq.DEALER)
+                limit_router(socket, -1)
+                socket.connect(endpoints[0])
+                self._workers[shard] = socket
+                self.watch(socket, lambda message, shard=shard: self._on_worker(shard, message))
+                self.relay.applier.resend(shard)
+
+    def _on_worker(self, shard: int, message: list[bytes]) -> None:
+        try:
+            self.relay.applier.answer(shard, message)
+        except ApplyFailed as failure:
+            self._log.error("records cannot be applied", shard=failure.shard, reason=failure.reason)
+            self.relay.applier.forget()
+            for link in self.relay.links.values():
+                link.fail(f"shard {failure.shard} cannot apply: {failure.reason}")
+
+    def _on_upstream_request(self, call: str, arguments: dict[str, Any], answer: Any) -> None:
+        """An upstream asks something of this replica, over the link's own connection."""
+        if call == "promote":
+            self.relay.promote(int(arguments["epoch"]), fence=True)
+            answer("promoted", {"replica": self.relay.identity.replica_id, "epoch": self.relay.identity.epoch})
+
+    def _on_call(self, socket: Any, message: list[bytes]) -> None:
+        if len(message) < 3:
+            return
+        route = message[:-2]
+        try:
+            header = frames.unpack_header(message[-2])
+        except ProtocolError as error:
+            return self._reply(socket, [*route, frames.pack_header(frames.ERROR), codec.encode_error("PROTOCOL", str(error))])
+
+        def reply(result: Any) -> None:
+            if isinstance(result, Exception):
+                code = result.code if isinstance(result, ResponseError) else "ERR"
+                text = result.message if isinstance(result, ResponseError) else str(result)
+                head = frames.pack_header(frames.ERROR, request_id=header.request_id)
+                return self._reply(socket, [*route, head, codec.encode_error(code, text)])
+            head = frames.pack_header(request_id=header.request_id)
+            return self._reply(socket, [*route, head, codec.encode_results([result])])
+
+        try:
+            if not header.flags & frames.CONTROL:
+                raise ProtocolError("a relay answers control calls only")
+            call, arguments = codec.decode_control(message[-1])
+            result = self._calls.carry_out(call, arguments, route, reply, trusted=socket is self._admin)
+        except (ShmcacheError, _engine.EngineError) as error:
+            return reply(error)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            return reply(ResponseError("PROTOCOL", f"the arguments of the call are not as documented: {error!r}"))
+        if result is not None:
+            reply(result)
+
+
+def named_host(endpoints: tuple[str, ...]) -> str:
+    """The first tcp address that others can use as it stands."""
+    tcp = [endpoint for endpoint in endpoints if endpoint.startswith("tcp://")]
+    return next((endpoint for endpoint in tcp if not endpoint.startswith(("tcp://0.0.0.0:", "tcp://[::]:"))), "")
+
+
+def main() -> int:
+    """Relay until SIGTERM; returns the exit code."""
+    settings, stop = start_child()
+    configure_logs(settings["log_level"], settings["log_format"])
+    log = logger(process="relay", instance=settings["instance"], pid=os.getpid())
+    process = RelayProcess(settings, log)
+    try:
+        endpoints = process.bind()
+        relay = process.start(stop)
+    except (zmq.ZMQError, ShmcacheError, _engine.EngineError, OSError) as error:
+        report(settings, error=f"relay: {error}", kind=type(error).__name__)
+        return exit_codes.START_FAILED
+    if relay is not None:
+        relay.begin(endpoints, lambda: report(settings, ready=True, endpoints=list(endpoints)))
+        process.run(stop)
+    process.close()
+    return exit_codes.STOPPED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
