@@ -11,7 +11,7 @@ STEP_NS = 10
 
 
 class SimulatedCluster:
-    """A primary's log of (key, version, is there, stamp) and two replicas that have applied a prefix of it."""
+    """A primary's log of (key, version, is there, stamp) and two replicas, each with a prefix of it."""
 
     def __init__(self, seed: int) -> None:
         self._chance = random.Random(seed)
@@ -53,7 +53,8 @@ class SimulatedCluster:
             value = self.state(len(self._log))[COUNTER] if outcome == "ok" else None
         elif outcome == "ok":
             self._last_stamp[key] = stamp
-        self._note(operation, key, value, outcome, stamp=stamp if outcome == "ok" else None, ack=int(luck == 3))
+        given = stamp if outcome == "ok" else None
+        self._note(operation, key, value, outcome, stamp=given, ack=int(luck == 3))
 
     def _read(self, key: str, node: str, luck: int) -> None:
         """By the key's writer, which may demand its last stamp, or by a reader that takes what there is."""

@@ -17,9 +17,10 @@ from tests.support.history_checks import assert_correct, violations
 
 ROOT = Path(__file__).resolve().parents[2]
 
+STEP_KINDS = ["write", "write", "delete", "incr", "read", "read", "read", "replicate", "failover"]
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["write", "write", "delete", "incr", "read", "read", "read", "replicate", "failover"]),
+        st.sampled_from(STEP_KINDS),
         st.sampled_from(KEYS),
         st.sampled_from(NODES),
         st.integers(0, 3),
@@ -56,7 +57,10 @@ GOOD = {
     "failed": ([write(1, 1), write(2, 2, outcome="fail")], {"k": 1}),
     "acknowledged by the primary alone, lost": ([write(1, 1), write(2, 2, ack=0)], {"k": 1}),
     "deleted": ([*BOTH, event(3, "delete", 3, ack=1), read(4, 2), read(5, None)], {"k": None}),
-    "perhaps deleted": ([*BOTH, event(3, "delete", 3, outcome="unknown"), read(4, 2), read(5, None)], {"k": None}),
+    "perhaps deleted": (
+        [*BOTH, event(3, "delete", 3, outcome="unknown"), read(4, 2), read(5, None)],
+        {"k": None},
+    ),
     "read without a stamp is behind": ([write(1, 1, stamp=7), read(2, None, session="s")], {"k": 1}),
     "read that demands less": (
         [write(1, 1, stamp=7), write(2, 2, stamp=8), read(3, 1, session="s", stamp=7)],
@@ -80,7 +84,11 @@ BAD = {
     "nobody wrote it": ("phantom", [write(1, 1), read(2, 5)], {"k": 1}),
     "failed and seen": ("phantom", [write(1, 1, outcome="fail"), read(2, 1)], {"k": None}),
     "seen before it was sent": ("phantom", [read(1, 1), write(2, 1)], {"k": 1}),
-    "own write not seen": ("own writes", [write(1, 1, stamp=7), read(2, None, session="s", stamp=7)], {"k": 1}),
+    "own write not seen": (
+        "own writes",
+        [write(1, 1, stamp=7), read(2, None, session="s", stamp=7)],
+        {"k": 1},
+    ),
     "own write older": (
         "own writes",
         [write(1, 1, stamp=7), write(2, 2, stamp=8), read(3, 1, session="s", stamp=8)],
@@ -95,7 +103,11 @@ BAD = {
     "a key from nowhere": ("lost", BOTH, {"k": 2, "other": 1}),
     "counted too little": ("counters", [event(n, "incr", n, ack=1) for n in (1, 2)], {"k": 1}),
     "counted twice": ("counters", [event(n, "incr", n, ack=1) for n in (1, 2)], {"k": 3}),
-    "failed and counted": ("counters", [event(1, "incr", None, outcome="fail"), event(2, "incr", 1, ack=1)], {"k": 2}),
+    "failed and counted": (
+        "counters",
+        [event(1, "incr", None, outcome="fail"), event(2, "incr", 1, ack=1)],
+        {"k": 2},
+    ),
     "same result twice": (
         "counters",
         [event(1, "incr", 1, ack=1), event(2, "incr", 1, ack=1), event(3, "incr", None, outcome="unknown")],
@@ -141,19 +153,19 @@ def test_violation_planted_in_a_simulated_history_is_found(steps, seed, data):
     version, end = history[-1].value, history[-1].completed_ns
     assert history[last].operation == "write"
     assert version is not None
-    later = dataclasses.replace(history[last], operation="read", invoked_ns=end + 1, completed_ns=end + 2, node="r1")
+    times = {"invoked_ns": end + 1, "completed_ns": end + 2}
+    later = dataclasses.replace(history[last], operation="read", node="r1", **times)
+    elsewhere = dataclasses.replace(later, session="x", stamp=None)
     planted = data.draw(st.sampled_from(["lost", "phantom", "own writes", "order"]))
     if planted == "lost":
         final["a"] = version - 1 or None
     elif planted == "phantom":
-        history.append(dataclasses.replace(later, stamp=None, session="x", value=version + 1))
+        history.append(dataclasses.replace(elsewhere, value=version + 1))
     elif planted == "own writes":
         history.append(dataclasses.replace(later, value=version - 1))
     else:
-        history += [
-            dataclasses.replace(later, session="x", stamp=None),
-            dataclasses.replace(later, session="x", stamp=None, value=None, invoked_ns=end + 3, completed_ns=end + 4),
-        ]
+        times = {"invoked_ns": end + 3, "completed_ns": end + 4}
+        history += [elsewhere, dataclasses.replace(elsewhere, value=None, **times)]
     assert planted in {violation.check for violation in violations(history, final)}
 
 

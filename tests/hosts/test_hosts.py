@@ -1,5 +1,6 @@
 """Hosts: what runs in them, and that nothing of them is left."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from shmcache import Client
 from tests.support import netns
 from tests.support.hosts import hosts
 from tests.support.instance import wait_until
+from tests.support.owners import start_ticks
 from tests.support.wire import wire
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +35,7 @@ def test_programs_run_inside():
         show = ("ip", "-o", "-4", "address", "show", "dev", "eth0")
         shown = pair[0].run(*show, stdout=subprocess.PIPE, text=True).communicate()[0]
         assert pair[0].address in shown
-        code = "import subprocess, sys; print(sys.argv[1], subprocess.check_output(['ip', 'address'], text=True))"
+        code = "import sys\nfrom tests.support.netns import ip\nprint(sys.argv[1], ip('address'))"
         assert pair[1].python(code, "argument").startswith("argument")
         assert pair[1].address in pair[1].python(code, "argument")
         with pair[1].inside():
@@ -73,10 +75,11 @@ def test_everything_is_removed_also_after_a_failure():
     """No namespace and no process is left, though the test failed with programs running."""
     started = []
     for wire_kind in ("veth", "user"):
-        with pytest.raises(ZeroDivisionError), hosts(3, wire=wire_kind) as group:
+        with contextlib.suppress(ZeroDivisionError), hosts(3, wire=wire_kind) as group:
             assert namespaces_of(os.getpid())
             started.append(group[0].run("sleep", "1000"))
             raise ZeroDivisionError
+    assert len(started) == 2
     assert not namespaces_of(os.getpid())
     assert all(process.returncode == -signal.SIGKILL for process in started)
 
@@ -87,7 +90,9 @@ def test_sweep_removes_what_a_killed_process_left():
     """
     code = (
         "import time\nfrom tests.support.hosts import hosts\n"
-        "with hosts(2, wire='user') as pair:\n    print(pair[0].run('sleep', '1000').pid, flush=True)\n    time.sleep(1000)"
+        "with hosts(2, wire='user') as pair:\n"
+        "    print(pair[0].run('sleep', '1000').pid, flush=True)\n"
+        "    time.sleep(1000)\n"
     )
     with hosts(2):
         victim = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -101,9 +106,9 @@ def test_sweep_removes_what_a_killed_process_left():
         victim.stdout.close()
         middle = next(name for name in left if name.endswith("-m"))
         wait_until(lambda: not netns.ip("netns", "pids", middle), 5, "the switch ends with its starter")
-        assert netns.start_ticks(sleeper)
+        assert start_ticks(sleeper)
         assert sorted(netns.sweep()) == sorted(left)
         assert not namespaces_of(victim.pid)
         time.sleep(0.05)
-        assert not netns.start_ticks(sleeper)
+        assert not start_ticks(sleeper)
         assert namespaces_of(os.getpid())

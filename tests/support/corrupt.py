@@ -1,5 +1,5 @@
-"""A TCP proxy that flips bytes. On a wire TCP's checksum finds damage and sends again; here the damage arrives,
-as from a bad memory module or a middlebox, and only the application's own checksums can find it.
+"""A TCP proxy that flips bytes. On a wire TCP's checksum finds damage and sends again; here the damage
+arrives, as from a bad memory module or a middlebox, and only the application's own checksums can find it.
 """
 
 import contextlib
@@ -16,7 +16,9 @@ _JOIN_S_MAX = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Damage:
-    """What to flip. A marker is found also where it lies across two reads; then the flipped byte is in the last."""
+    """What to flip. A marker is found also where it lies across two reads; then the flipped byte is in the
+    last.
+    """
 
     marker: bytes = b""
     occurrence: int = 1
@@ -71,8 +73,8 @@ class Corrupter:
 
 
 class CorruptingProxy:
-    """Forwards each connection to `target`. Made inside a host (`with host.inside()`), it listens and connects
-    there: its threads are born in that namespace.
+    """Forwards each connection to `target`. Made inside a host (`with host.inside()`), it listens and
+    connects there: its threads are born in that namespace.
     """
 
     def __init__(
@@ -147,7 +149,8 @@ class CorruptingProxy:
                 self._forward(server, client, damaged=self._direction != "to_server")
 
     def _forward(self, source: socket.socket, sink: socket.socket, *, damaged: bool) -> None:
-        corrupter = Corrupter(self._damage if damaged else Damage(), self._seed * 1000 + len(self._corrupters))
+        seed = self._seed * 1000 + len(self._corrupters)
+        corrupter = Corrupter(self._damage if damaged else Damage(), seed)
         self._corrupters.append(corrupter)
         self._spawn(_pump, source, sink, corrupter)
 

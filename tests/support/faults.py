@@ -1,7 +1,8 @@
 """Fault schedules: random but repeatable rounds of trouble, as data, and their execution on a cluster.
 
-A schedule is a function of its seed and its options alone, so a failed run is run again by its seed; `str(schedule)` is what a test prints. Whatever
-the faults of a round are, its end is the same: healed, everyone running, digests equal.
+A schedule is a function of its seed and its options alone, so a failed run is run again by its seed;
+`str(schedule)` is what a test prints. Whatever the faults of a round are, its end is the same: healed,
+everyone running, digests equal.
 """
 
 import dataclasses
@@ -25,12 +26,14 @@ ACTIONS_MAX = 4
 
 
 class Cluster(Protocol):
-    """What a schedule needs of a primary and its replicas. `which` numbers the replicas from 0 (for the primary it
-    is 0); after a promotion the numbers are the new primary's replicas.
+    """What a schedule needs of a primary and its replicas. `which` numbers the replicas from 0 (for the
+    primary it is 0); after a promotion the numbers are the new primary's replicas.
     """
 
     def kill(self, role: Role, which: int, part: Part) -> None:
-        """`kill -9` a process. Its supervisor starts it again; a killed supervisor stays down until `restart`."""
+        """`kill -9` a process. Its supervisor starts it again; a killed supervisor stays down until
+        `restart`.
+        """
 
     def restart(self, role: Role, which: int, *, warm: bool) -> None:
         """Start the node, after stopping it if it runs; cold: its shared memory is removed before."""
@@ -51,10 +54,11 @@ class Cluster(Protocol):
         """Shift a node's wall clock."""
 
     def promote(self, which: int) -> None:
-        """Make a replica the primary; the old one is fenced and becomes a replica, in its place in the numbers.
+        """Make a replica the primary; the old one is fenced and becomes a replica, in its place in the
+        numbers.
 
-        `which` is a wish. A write with ack=1 is on one replica, not on each: with several replicas, and writes that
-        are judged by check_nothing_lost, the implementation takes the one that is furthest.
+        `which` is a wish. A write with ack=1 is on one replica, not on each: with several replicas, and
+        writes that are judged by check_nothing_lost, the implementation takes the one that is furthest.
         """
 
     def heal(self) -> None:
@@ -82,7 +86,8 @@ class Action:
     def __str__(self) -> str:
         plain = {field.name: field.default for field in dataclasses.fields(self)}
         values = {name: getattr(self, name) for name in plain}
-        said = [f"{name}={value}" for name, value in values.items() if name != "kind" and value != plain[name]]
+        del values["kind"]
+        said = [f"{name}={value}" for name, value in values.items() if value != plain[name]]
         return " ".join((self.kind, *said))
 
     def apply(self, cluster: Cluster) -> None:
@@ -161,7 +166,7 @@ class Schedule:
         return "\n".join((head, *map(str, self.rounds())))
 
     def rounds(self) -> Iterator[Round]:
-        """Always the same. The first rounds have one kind each, so that every kind happens; later ones mix."""
+        """Always the same. The first rounds have one kind each, so that each kind happens; later ones mix."""
         chance = random.Random(self.seed)
         first = chance.sample(self.kinds, len(self.kinds))
         for number in range(self.count):
@@ -200,7 +205,8 @@ class Schedule:
                 return [Action("partition", which=replica, cut=cut, wait_s=_seconds(chance, CUT_S_MAX))]
             case "slow", _, _:
                 delay_ms, loss = round(chance.uniform(1, 80), 1), round(chance.uniform(0, 0.1), 3)
-                bad = {"delay_ms": delay_ms, "jitter_ms": round(delay_ms / 4, 1), "loss": loss, "reorder": 0.02}
+                jitter_ms = round(delay_ms / 4, 1)
+                bad = {"delay_ms": delay_ms, "jitter_ms": jitter_ms, "loss": loss, "reorder": 0.02}
                 return [_impaired(replica, bad, chance)]
             case "corrupt", _, _:
                 return [_impaired(replica, {"corrupt": 0.02, "duplicate": 0.02}, chance)]

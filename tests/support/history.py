@@ -1,7 +1,8 @@
 """What clients did and saw, as events in files that outlive the `kill -9` of who writes them.
 
-Each key has one writer, which writes the versions 1, 2, 3, ... of it and goes on after an unknown outcome with the next one, so that any
-value says which write it is from. tests/support/history_checks.py says what a correct cache may have shown.
+Each key has one writer, which writes the versions 1, 2, 3, ... of it and goes on after an unknown outcome
+with the next one, so that any value says which write it is from. tests/support/history_checks.py says what a
+correct cache may have shown.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ _DIGEST_CHARACTERS = 16
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One operation of one client. The times are of the machine's monotonic clock, which all processes share."""
+    """One operation of one client. Times are of the machine's monotonic clock, which all processes share."""
 
     process: str
     session: str
@@ -37,8 +38,9 @@ class Event:
     invoked_ns: int
     completed_ns: int
     node: str = ""
-    """Where it was sent: the primary ("") or a replica. A replica whose state was replaced (a full sync after it
-    had lost a failover) is another node: name it so, e.g. "b.2"."""
+    """Where it was sent: the primary ("") or a replica. A replica whose state was replaced (a full sync after
+    it had lost a failover) is another node: name it so, e.g. "b.2".
+    """
     ack: int = 0
     """Replicas whose acknowledgement the write waited for."""
     stamp: int | None = None
@@ -66,7 +68,9 @@ class Call:
 
 
 class Recorder:
-    """Appends the events of one process to a file: a line before each operation and one after it."""
+    """Appends the events of one process to a file: a line before each operation and one after it. For one
+    thread; several take a recorder each.
+    """
 
     def __init__(self, path: Path, process: str) -> None:
         self._process = process
@@ -86,12 +90,14 @@ class Recorder:
         ack: int = 0,
         amount: int = 1,
     ) -> Iterator[Call]:
-        """Around the call of the cache. Call `ok` or `fail` inside; an exception leaves it unknown and goes on."""
+        """Around the call of the cache. Call `ok` or `fail` inside; an exception leaves it unknown and goes
+        on.
+        """
         self._number += 1
         number = self._number
         begun = {
-            "process": self._process, "number": number, "session": session, "operation": operation, "key": key,
-            "value": value, "stamp": stamp, "node": node, "ack": ack, "amount": amount,
+            "process": self._process, "number": number, "session": session, "operation": operation,
+            "key": key, "value": value, "stamp": stamp, "node": node, "ack": ack, "amount": amount,
         }  # fmt: skip
         self._write(begun | {"invoked_ns": time.monotonic_ns()})
         call = Call(value, stamp)
@@ -118,20 +124,23 @@ def load(paths: Iterable[Path]) -> list[Event]:
         begun: dict[int, dict[str, object]] = {}
         for line in path.read_text().splitlines():
             entry = json.loads(line)
-            begun.setdefault(entry.pop("number"), {"outcome": "unknown", "completed_ns": NEVER_NS}).update(entry)
+            unended = {"outcome": "unknown", "completed_ns": NEVER_NS}
+            begun.setdefault(entry.pop("number"), unended).update(entry)
         events += [Event(**entry) for entry in begun.values()]  # type: ignore[arg-type]
     return sorted(events, key=lambda event: event.invoked_ns)
 
 
 def versioned(key: str, version: int, size: int = 0) -> bytes:
-    """The value of a version: says key and version, and every byte of it can be checked. At least `size` long."""
+    """The value of a version: says key and version, and every byte of it can be checked. At least `size`
+    long.
+    """
     head = f"{key}:{version}:".encode()
     digest = hashlib.sha256(head).hexdigest()[:_DIGEST_CHARACTERS].encode()
     return head + digest * max(1, -(-(size - len(head)) // _DIGEST_CHARACTERS))
 
 
 def version_of(key: str, value: bytes | None) -> int | None:
-    """Version of a value that was read; AssertionError if it is not exactly what was written under that key."""
+    """Version of a value that was read; AssertionError if it is not exactly what was written there."""
     if value is None:
         return None
     name, _, rest = value.partition(b":")

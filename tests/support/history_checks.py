@@ -1,11 +1,13 @@
 """What a history must not show. Each check returns its violations, none if all is well.
 
-A version is 0 as long as a key was never written. A read that finds no key may have seen version 0 or any deletion; where that is
-open, the checks take the oldest reading that fits, so that they never accuse wrongly.
+A version is 0 as long as a key was never written. A read that finds no key may have seen version 0 or any
+deletion; where that is open, the checks take the oldest reading that fits, so that they never accuse wrongly.
+Keys must not expire and not be evicted.
 """
 
 import dataclasses
 import heapq
+import itertools
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +59,9 @@ class Writes:
 
 
 def check_phantoms(history: Sequence[Event], final: Final) -> list[Violation]:
-    """A read sees only what was written: begun before the read ended, and not failed. (Counters have no versions.)"""
+    """A read sees only what was written: begun before the read ended, and not failed. (Counters have no
+    versions.)
+    """
     writes, found = Writes(history), []
     counters = {event.key for event in history if event.operation == "incr"}
     for event in _seen(history):
@@ -119,15 +123,15 @@ def check_stamps(history: Sequence[Event], final: Final) -> list[Violation]:
     for versions in Writes(history).by_version.values():
         stamped = [versions[version] for version in sorted(versions) if versions[version].outcome == "ok"]
         stamped = [event for event in stamped if event.stamp is not None]
-        for earlier, later in zip(stamped, stamped[1:], strict=False):
+        for earlier, later in itertools.pairwise(stamped):
             if (later.stamp or 0) <= (earlier.stamp or 0):
                 found.append(Violation("stamps", "a later write has no larger stamp", (earlier, later)))
     return found
 
 
 def check_nothing_lost(history: Sequence[Event], final: Final) -> list[Violation]:
-    """(c) At the end each key is at least at the last write that a replica acknowledged, and at nothing that was
-    not written. Unknown writes, and those acknowledged by the primary alone, may be there or not.
+    """(c) At the end each key is at least at the last write that a replica acknowledged, and at nothing that
+    was not written. Unknown writes, and those acknowledged by the primary alone, may be there or not.
     """
     writes, found = Writes(history), []
     known = {event.key for event in history}
@@ -144,13 +148,14 @@ def check_nothing_lost(history: Sequence[Event], final: Final) -> list[Violation
             found.append(Violation("lost", text, (versions[floor],)))
         write = versions.get(value or 0)
         if value and (write is None or write.outcome == "fail" or write.operation == "delete"):
-            found.append(Violation("lost", f"{key} ends at {value}, which nobody wrote", (write,) if write else ()))
+            events = (write,) if write else ()
+            found.append(Violation("lost", f"{key} ends at {value}, which nobody wrote", events))
     return found
 
 
 def check_counters(history: Sequence[Event], final: Final) -> list[Violation]:
-    """(d) Each incr counts once: the end is between what was acknowledged and what was sent and not failed; no
-    two acknowledged ones got the same result.
+    """(d) Each incr counts once: the end is between what was acknowledged and what was sent and not failed;
+    no two acknowledged ones got the same result.
     """
     found = []
     incrs = (event for event in history if event.operation == "incr" and event.outcome != "fail")
@@ -160,7 +165,7 @@ def check_counters(history: Sequence[Event], final: Final) -> list[Violation]:
         safe = [event for event in events if event.outcome == "ok" and event.ack >= 1]
         least, most = sum(event.amount for event in safe), sum(event.amount for event in events)
         if key in final and not least <= (final[key] or 0) <= most:
-            text = f"{key} ends at {final[key]}: {least} acknowledged, {most - least} more may have been executed"
+            text = f"{key} ends at {final[key]}: {least} acknowledged, at most {most} executed"
             found.append(Violation("counters", text))
         for same in _grouped((e for e in safe if e.value is not None), lambda event: (event.value,)):
             if len(same) > 1:
@@ -179,8 +184,8 @@ CHECKS: tuple[Callable[[Sequence[Event], Final], list[Violation]], ...] = (
 
 
 def violations(history: Sequence[Event], final: Final) -> list[Violation]:
-    """Of all checks. `final`: what a reader of the surviving primary finds at the end; keys that it lacks are not
-    judged.
+    """Of all checks. `final`: what a reader of the surviving primary finds at the end; keys that it lacks are
+    not judged.
     """
     return [violation for check in CHECKS for violation in check(history, final)]
 

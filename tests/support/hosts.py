@@ -1,7 +1,9 @@
-"""Hosts that are real to the kernel: network namespaces on one machine, each with its own interface and ports.
+"""Hosts that are real to the kernel: network namespaces on one machine, each with its interface and ports.
 
-Only the network is separate: /dev/shm, files and pids are shared, so a local client (`shm://`) of any host's instance works from the test
-itself. What speaks TCP to a host must run inside one: `Host.run`, `Host.python`, `Host.process`, `Host.inside`.
+Only the network is separate: /dev/shm, files and pids are shared, so a local client (`shm://`) of any host's
+instance works from the test itself. What speaks TCP to a host must run inside one: `Host.run`, `Host.python`,
+`Host.process`, `Host.inside`. Never from the machine's own namespace: those packets leave for the real
+network.
 """
 
 import contextlib
@@ -9,7 +11,6 @@ import itertools
 import multiprocessing
 import multiprocessing.process
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,9 @@ class Host:
         return done.stdout
 
     def process(self, target: Callable[..., Any], *arguments: Any) -> multiprocessing.process.BaseProcess:
-        """Start a function of an importable module in a process inside. It is killed at the end if it still runs."""
+        """Start a function of an importable module in a process inside. It is killed at the end if it still
+        runs.
+        """
         process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
         with self.inside():
             # A child is born where the thread is that starts it.
@@ -62,7 +65,9 @@ class Host:
         return netns.inside(self.namespace)
 
     @contextlib.contextmanager
-    def popen_instance(self, *, environment: dict[str, str] | None = None, **options: Any) -> Iterator[RunningInstance]:
+    def popen_instance(
+        self, *, environment: dict[str, str] | None = None, **options: Any
+    ) -> Iterator[RunningInstance]:
         """An instance inside that listens at the host's address; not started yet."""
         options = {"listen": f"tcp://{self.address}:0"} | options
         prefix = netns.command_prefix(self.namespace)
@@ -89,7 +94,7 @@ class Hosts(list[Host]):
 
     def wire(self, a: int = 0, b: int = 1) -> Wire:
         """The wire between two hosts by number; direction "ab" is from the first named to the second."""
-        assert a != b and a < len(self) and b < len(self)
+        assert len({a, b} & set(range(len(self)))) == 2, f"two different hosts of {len(self)}: {a}, {b}"
         return Wire(self._medium, a, b)
 
     def isolate(self, number: int, direction: Direction = "both") -> None:
@@ -119,6 +124,7 @@ def hosts(count: int, *, wire: Literal["veth", "user"] = "veth", seed: int = 1) 
         names = [_make(f"{group}-{number}", cleanup) for number in range(count)]
         # Before the namespaces go, what the test started in them ends: it is registered later.
         members = [Host(number, name, cleanup) for number, name in enumerate(names)]
+        middle = ""
         if wire == "veth" and count == 2:
             netns.ip(*f"link add eth0 type veth peer name eth0 netns {names[1]}".split(), namespace=names[0])
         else:
@@ -175,8 +181,9 @@ def _switch(middle: str, count: int, seed: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="shmc-") as folder:
         path = f"{folder}/wire"
         ports = [f"h{number}" for number in range(count)]
+        program = ["-m", "tests.support.user_wire", path, str(seed), *ports]
         process = subprocess.Popen(
-            [*netns.command_prefix(middle), sys.executable, "-m", "tests.support.user_wire", path, str(seed), *ports],
+            [*netns.python_command(middle), *program],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -24,7 +24,7 @@ class Impairment:
     reorder: float = 0.0
     duplicate: float = 0.0
     corrupt: float = 0.0
-    """Share of the frames with one bit flipped behind the Ethernet header; IP's and TCP's checksums find it."""
+    """One bit flipped behind the Ethernet header; the checksums of IP and TCP find it."""
     rate_mbit: float = 0.0
     """0: as fast as it goes."""
 

@@ -76,7 +76,7 @@ class UserMedium:
 
 
 class Wire:
-    """Between host `a` and host `b`. Each `set` replaces what the direction had; a cut is separate from it."""
+    """Between host `a` and host `b`. Each `set` replaces what the direction had; a cut is apart from it."""
 
     def __init__(self, medium: Medium, a: int, b: int) -> None:
         self._medium, self._ends = medium, {"ab": (a, b), "ba": (b, a)}

@@ -15,8 +15,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import pytest
-
+from tests.support.owners import is_alive, own_mark, root_or_skip
 from tests.support.programs import find_program, program_or_skip
 
 PREFIX = "shmc-"
@@ -31,11 +30,7 @@ def needs_namespaces() -> None:
     """Skip the test where namespaces cannot be made; with CI=true it fails."""
     program_or_skip("ip")
     program_or_skip("nsenter")
-    if os.geteuid() != 0:
-        reason = "network namespaces need root"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    root_or_skip("network namespaces")
 
 
 def ip(*words: str, namespace: str = "", lines: Sequence[str] = ()) -> str:
@@ -43,27 +38,16 @@ def ip(*words: str, namespace: str = "", lines: Sequence[str] = ()) -> str:
     program = find_program("ip")
     assert program is not None, "iproute2 is not installed"
     command = [program, *(("-n", namespace) if namespace else ()), *(("-batch", "-") if lines else words)]
-    done = subprocess.run(
-        command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True, timeout=_COMMAND_S_MAX
-    )
+    batch = "".join(f"{line}\n" for line in lines)
+    done = subprocess.run(command, input=batch, capture_output=True, text=True, timeout=_COMMAND_S_MAX)
     if done.returncode:
         raise OSError(f"{' '.join(command)} {list(lines) or ''}: {done.stderr.strip()}")
     return done.stdout
 
 
 def group_name() -> str:
-    """A unique name that carries this process's pid and start time, so that a sweep knows when it is nobody's."""
-    return f"{PREFIX}{os.getpid()}.{start_ticks(os.getpid())}-{uuid.uuid4().hex[:8]}"
-
-
-def start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 if there is none (a zombie counts as none)."""
-    try:
-        # The name in parentheses may hold spaces: count fields behind it.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    """A unique name that says whose it is."""
+    return f"{PREFIX}{own_mark()}-{uuid.uuid4().hex[:8]}"
 
 
 def command_prefix(namespace: str) -> list[str]:
@@ -90,8 +74,8 @@ def _set_namespace(descriptor: int) -> None:
 
 
 def disable_checksum_offload(interface: str) -> None:
-    """Make the kernel compute checksums itself and send nothing larger than the MTU (what `ethtool -K
-    INTERFACE tx off` does), for who reads the frames at the other end of a veth. Acts on the thread's namespace.
+    """Make the kernel compute checksums itself and send nothing larger than the MTU, for who reads the frames
+    at the other end of a veth (what `ethtool -K INTERFACE tx off` does). Acts on the thread's namespace.
     """
     value = ctypes.create_string_buffer(struct.pack("=II", _ETHTOOL_STXCSUM, 0))
     request = struct.pack("16sP", interface.encode(), ctypes.addressof(value)).ljust(40, b"\0")
@@ -122,11 +106,7 @@ def sweep() -> list[str]:
 
 
 def _is_owned(namespace: str) -> bool:
-    pid, _, started = namespace.removeprefix(PREFIX).partition("-")[0].partition(".")
-    if not (pid.isdigit() and started.isdigit()):
-        # Not a name of ours.
-        return True
-    return start_ticks(int(pid)) == int(started)
+    return is_alive(namespace.removeprefix(PREFIX).partition("-")[0])
 
 
 def python_command(namespace: str) -> list[str]:

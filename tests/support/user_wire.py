@@ -2,9 +2,9 @@
 
     python -m tests.support.user_wire SOCKET SEED PORT...
 
-Kernels without the netem qdisc (ours, and many in CI) have no other way to delay or lose packets. Port i is an interface whose
-host has the MAC `mac(i)`. Commands are JSON lines on the unix socket; the program ends when its standard input does, so that it never
-outlives its starter.
+For kernels without the netem qdisc, and the same on all others. Port i is an interface whose host has the MAC
+`mac(i)`. Commands are JSON lines on the unix socket; the program ends when its standard input does, so that
+it never outlives its starter.
 """
 
 import contextlib
