@@ -24,6 +24,8 @@ COUNT = f"""
 import socket, sys
 
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+    # SO_RCVBUFFORCE: a slow receiver must not look like a lossy wire.
+    receiver.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
     receiver.bind((sys.argv[1], {PORT}))
     receiver.settimeout(float(sys.argv[2]))
     print("ready", flush=True)
