@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,21 @@ def wait_until(condition: Callable[[], Any], seconds: float = 10.0, what: str = 
 
 
 class RunningInstance:
-    """One server process tree. `options` are those of shmcache.config, by name."""
+    """One server process tree. `options` are those of shmcache.config, by name.
 
-    def __init__(self, folder: Path, options: dict[str, Any]) -> None:
+    `prefix`: words before the server's command (they must `exec` it); `environment`: added to the server's.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: dict[str, Any],
+        *,
+        prefix: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.prefix = list(prefix)
+        self.environment = dict(environment or {})
         self.name: str = options["name"]
         self.folder = folder
         self.options = options
@@ -66,9 +78,10 @@ class RunningInstance:
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("SHMCACHE_")}
         environment["PYTHONFAULTHANDLER"] = "1"
+        environment |= self.environment
         with open(self.folder / "log", "ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "shmcache.server", *words],
+                [*self.prefix, sys.executable, "-m", "shmcache.server", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -170,7 +183,9 @@ def remove_objects(name: str) -> None:
 
 
 @contextlib.contextmanager
-def instance_folder(**config: Any) -> Iterator[RunningInstance]:
+def instance_folder(
+    *, prefix: Sequence[str] = (), environment: dict[str, str] | None = None, **config: Any
+) -> Iterator[RunningInstance]:
     """An instance that is not started yet: unique name, free port, small memory, ephemeral; `config`
     overrides.
     """
@@ -187,7 +202,7 @@ def instance_folder(**config: Any) -> Iterator[RunningInstance]:
             "log_level": "debug",
             "log_format": "json",
         }
-        instance = RunningInstance(Path(folder), options | config)
+        instance = RunningInstance(Path(folder), options | config, prefix=prefix, environment=environment)
         try:
             yield instance
         finally:
