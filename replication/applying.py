@@ -67,7 +67,6 @@ class Applier:
         self._send, self._own_node = send, own_node
         self._numbers = count(1)
         self.bytes_in_flight = 0
-        self.update(snapshot)
 
     @property
     def shards(self) -> int:
