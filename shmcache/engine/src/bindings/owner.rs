@@ -150,6 +150,7 @@ impl PyOwner {
                 "lfu_log_factor" => sampling[1] = Some(value.extract()?),
                 "lfu_decay_ms" => sampling[2] = Some(value.extract()?),
                 "epoch" => owner.set_epoch(value.extract()?),
+                "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
                 _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
             }
         }
@@ -213,6 +214,7 @@ impl PyOwner {
             ("compactions", counters.compactions),
             ("generation", owner.generation()),
             ("epoch", owner.epoch() as u64),
+            ("node", owner.node() as u64),
             ("samples", owner.samples()),
             ("rebuilding", owner.is_rebuilding() as u64),
         ] {

@@ -171,6 +171,7 @@ impl Owner {
             keys,
             memory_bytes: map.load(header::MEMORY_BYTES),
             epoch: map.load(header::EPOCH) as u32,
+            node: map.load(header::NODE).min(MAX_NODE as u64) as u16,
             generation: map.load(header::GENERATION) + 1,
             slots: None,
             counters: Counters::default(),
@@ -244,6 +245,16 @@ impl Owner {
     pub fn set_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.map.store(header::EPOCH, epoch as u64);
+    }
+
+    /// Be writer number `node` of several, 0: the only one.
+    pub fn set_node(&mut self, node: u64) -> Result<(), String> {
+        if node > MAX_NODE as u64 {
+            return Err(format!("node is {node}, it must be 0 to {MAX_NODE}"));
+        }
+        self.node = node as u16;
+        self.map.store(header::NODE, node);
+        Ok(())
     }
 
     pub fn policy(&self) -> Policy {

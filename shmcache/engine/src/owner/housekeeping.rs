@@ -104,7 +104,7 @@ impl Owner {
                 let value = self.map.load(from.0 + word * WORD);
                 self.map.store(to.0 + word * WORD, value);
             }
-            let word = IndexWord::entry(found.word.tag(), to, found.word.has_deadline());
+            let word = IndexWord::entry(found.word.tag(), to, found.meta);
             self.index.swing(&mut self.map, found.place, word);
             pass(FailPoint::EntryMoved);
             moved.push((from, bytes));
@@ -151,9 +151,14 @@ impl Owner {
     fn entry_digest(&self, entry: &Entry) -> u64 {
         let key = xxhash_rust::xxh3::xxh3_64(self.key_at(entry.offset));
         let value = xxhash_rust::xxh3::xxh3_64_with_seed(self.value(entry), key);
-        let rest = [value, self.stamp(entry), self.deadline(entry), entry.meta.kind_code() as u64]
-            .map(u64::to_le_bytes)
-            .concat();
+        let rest = [
+            value,
+            self.stamp(entry),
+            self.deadline(entry),
+            entry.meta.kind_code() as u64 | (entry.meta.node() as u64) << 8,
+        ]
+        .map(u64::to_le_bytes)
+        .concat();
         xxhash_rust::xxh3::xxh3_64(&rest)
     }
 

@@ -18,6 +18,7 @@ mod group;
 mod housekeeping;
 mod rebuild;
 mod recover;
+mod redo;
 mod stats;
 #[cfg(test)]
 pub mod testing;
@@ -81,6 +82,8 @@ pub struct Owner {
     keys: u64,
     memory_bytes: u64,
     epoch: u32,
+    /// Own number among several writers; 0 = there is one.
+    node: u16,
     generation: u64,
     /// Owned slots, a bit each; None = all.
     pub slots: Option<Box<[u8; SLOT_COUNT / 8]>>,
@@ -108,6 +111,10 @@ impl Owner {
 
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    pub fn node(&self) -> u16 {
+        self.node
     }
 
     pub fn generation(&self) -> u64 {

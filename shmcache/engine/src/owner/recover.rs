@@ -142,8 +142,3 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
     }
     Ok(redo)
 }
-
-/// Where a SetRef record's entry lies.
-pub fn reference_offset(value: &[u8]) -> Offset {
-    Offset(u64::from_le_bytes(value[..8].try_into().expect("a reference has 16 bytes")))
-}
