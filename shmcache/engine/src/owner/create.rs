@@ -173,12 +173,16 @@ impl Owner {
             epoch: map.load(header::EPOCH) as u32,
             node: map.load(header::NODE).min(MAX_NODE as u64) as u16,
             generation: map.load(header::GENERATION) + 1,
+            replica: map.load(header::REPLICA) != 0,
+            primary: String::new(),
+            stale_to: 0,
             slots: None,
+            held_slots: map.load(header::HELD_SLOTS),
             counters: Counters::default(),
             recovery,
             map,
         };
-        owner.heap.page_limit = page_limit(owner.memory_bytes);
+        owner.limit_pages();
         owner.map.store(header::CLEAN, 0);
         owner.map.store(header::OWNER_PID, std::process::id() as u64);
         owner.map.store(header::HEARTBEAT_MS, owner.now_ms);
@@ -214,7 +218,7 @@ impl Owner {
             ));
         }
         self.memory_bytes = memory_bytes;
-        self.heap.page_limit = page_limit(memory_bytes);
+        self.limit_pages();
         self.map.store(header::MEMORY_BYTES, memory_bytes);
         Ok(())
     }

@@ -34,6 +34,10 @@ impl Group {
         self.pending.get(key).map(|pending| pending.offset)
     }
 
+    pub fn pending(&self, key: &[u8]) -> Option<Pending> {
+        self.pending.get(key).copied()
+    }
+
     pub fn contains(&self, key: &[u8]) -> bool {
         self.pending.contains_key(key)
     }
@@ -118,6 +122,9 @@ impl Owner {
             return Err(refused);
         }
         let Some(group) = self.group.take() else { return Ok(()) };
+        if self.slots.is_none() {
+            group.pending.keys().for_each(|key| self.hold_slot(key));
+        }
         let mut writes: Vec<(Vec<u8>, Pending)> = group.pending.into_iter().collect();
         writes.sort_unstable_by_key(|(_, pending)| pending.origin);
         writes.retain(|(key, pending)| pending.offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());

@@ -22,7 +22,11 @@ impl Owner {
                 break;
             }
         }
-        while let Some(buckets) = self.deadlines.take_due(self.now_ms) {
+        // A replica keeps its deadlines for the day when it is none.
+        while !self.replica {
+            let Some(buckets) = self.deadlines.take_due(self.now_ms) else {
+                break;
+            };
             for bucket in buckets {
                 self.expire_bucket(bucket);
             }
@@ -62,23 +66,8 @@ impl Owner {
         }
         for word in expired {
             // Deleting moves words within the chain, so each is looked for anew.
-            let mut found = None;
-            self.index.for_each(&self.map, bucket, |place, other| {
-                if other == word {
-                    found = Some(place);
-                }
-            });
-            if let Some(place) = found {
-                let offset = word.offset();
-                self.erase(
-                    &Found {
-                        place,
-                        word,
-                        offset,
-                        meta: Meta(self.map.load(offset.0 + WORD)),
-                    },
-                    Effect::Expired,
-                );
+            if let Some(found) = self.found_word(bucket, word) {
+                self.erase(&found, Effect::Expired);
             }
         }
     }

@@ -115,7 +115,7 @@ impl Owner {
             owner.recovery.redone_records += 1;
         }
         owner.memory_bytes = limit;
-        owner.heap.page_limit = super::create::page_limit(limit);
+        owner.limit_pages();
         owner.applied();
         owner.publish_gauges();
         owner.recovery.keys = owner.keys;

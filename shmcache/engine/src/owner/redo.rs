@@ -13,7 +13,11 @@ impl Owner {
         let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
         let newer = found.is_none_or(|found| self.origin_of(&found) < origin);
         match record.effect {
-            Effect::Flush => self.drop_all(),
+            Effect::Flush => {
+                // With several nodes another's entry may have the very stamp: then each is looked at.
+                let all_older = record.node == 0 && self.last_stamp <= record.stamp;
+                self.flush_scope(origin, record.value, all_older);
+            }
             Effect::Set if newer => {
                 let offset = self
                     .new_entry(record.key, Kind::String, record.value, record.deadline, record.node)

@@ -45,6 +45,9 @@ impl Owner {
             self.pend(key, Some(offset), origin, Effect::Set);
             return Ok(origin.stamp);
         }
+        if self.slots.is_none() {
+            self.hold_slot(key);
+        }
         self.put_entry(key, value, offset, origin, deadline)?;
         Ok(origin.stamp)
     }
@@ -204,7 +207,7 @@ impl Owner {
                 return;
             }
             let (old, new) = (self.index.state.split(), self.index.state.buckets());
-            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_bytes {
+            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_limit() {
                 return;
             }
             let Ok(moved) = self.index.split(&mut self.map, &mut self.heap, &mut self.hints) else {
@@ -332,20 +335,6 @@ impl Owner {
         self.deadlines.note(place.bucket, deadline);
     }
 
-    /// Delete everything in the shard.
-    pub fn flush(&mut self) {
-        let stamp = self.next_stamp();
-        self.flush_as(Origin { stamp, node: self.node });
-    }
-
-    pub(super) fn flush_as(&mut self, origin: Origin) {
-        self.stage_delete(&[], Effect::Flush, origin, false);
-        self.log.commit();
-        pass(FailPoint::LogPublished);
-        self.drop_all();
-        self.applied();
-    }
-
     pub(super) fn drop_all(&mut self) {
         self.index.flush(&mut self.map);
         self.heap.clear(&mut self.map);
@@ -361,11 +350,12 @@ impl Owner {
     #[inline]
     pub(super) fn allocate(&mut self, bytes: u64) -> Result<Offset, Refused> {
         let needed = Heap::footprint(bytes);
-        if needed > self.memory_bytes {
+        let limit = self.memory_limit();
+        if needed > limit {
             return Err(Refused::OutOfMemory);
         }
         // A new key may need an overflow bucket as well.
-        while self.used_bytes() + needed + BUCKET_BYTES > self.memory_bytes {
+        while self.used_bytes() + needed + BUCKET_BYTES > limit {
             if !self.evict_one() {
                 return Err(Refused::OutOfMemory);
             }
