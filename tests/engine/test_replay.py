@@ -110,7 +110,7 @@ def written(made_owner: _engine.Owner) -> None:
 
 
 def test_a_damaged_byte_is_refused_with_its_offset():
-    """Wherever a byte is wrong: an error with an offset, everything before it applied, nothing after it."""
+    """Wherever a byte is wrong: an error with an offset, every whole group before it applied, nothing after it."""
     with regions() as made:
         owner = made.create()
         tailer = _engine.LogTailer(made.log, "damage", 0)
@@ -133,6 +133,8 @@ def test_a_damaged_byte_is_refused_with_its_offset():
             while position + sizes[before] <= at:
                 position += sizes[before]
                 before += 1
+            while before and records[before - 1].more:
+                before -= 1
             assert keys == before, f"byte {at}"
             replica.verify()
             replica.close()

@@ -19,7 +19,7 @@ fail_points! {
     SlabMarked, HeapGrown, IndexGrown,
     EntryWritten, LogTailMoved, LogWritten, LogPublished,
     BucketOdd, WordSwung, BucketEven, EntryFreed,
-    DeadlineStored, StampStored, Applied,
+    DeadlineStored, NodeStored, StampStored, Applied,
     OverflowFilled, OverflowLinked, ChainTrimmed,
     SplitFilled, SplitPublished, SplitMoved,
     FlushEpoch, FlushBuckets,

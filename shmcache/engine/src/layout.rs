@@ -15,9 +15,9 @@
 //! ```text
 //!  63            48 47                                        3 2 1 0
 //! +----------------+-------------------------------------------+-+-+-+
-//! | tag (16)       | offset / 8 (45)                           |r|v|l|
+//! | tag (16)       | offset / 8 (45)                           |t|v|l|
 //! +----------------+-------------------------------------------+-+-+-+
-//! l: link to an overflow bucket (last place only)   v: the entry has a deadline   r: reserved, 0
+//! l: link to an overflow bucket (last place only)   v: the entry has a deadline   t: it is a tombstone
 //! ```
 //! 0 is an empty place (no entry lies at offset 0).
 //!
@@ -37,10 +37,11 @@
 //! value       padded with zeros to a multiple of 8
 //!
 //! meta:
-//!  63                 53 52    49 48            32 31                             0
-//! +---------------------+--------+----------------+--------------------------------+
-//! | flags (11)          |kind (4)| key bytes (17) | value bytes (32)               |
-//! +---------------------+--------+----------------+--------------------------------+
+//!  63       55  54 53 52    49 48            32 31                             0
+//! +-----------+---+--+--------+----------------+--------------------------------+
+//! | node (9)  | s |v |kind (4)| key bytes (17) | value bytes (32)               |
+//! +-----------+---+--+--------+----------------+--------------------------------+
+//! v: has a deadline   s: stale, a full sync has not confirmed it yet   node: who wrote it, 0 = the only writer
 //! ```
 //!
 //! # State of the index (linear hashing, Litwin 1980)
@@ -81,58 +82,7 @@ impl Offset {
 
 // ---------------------------------------------------------------- header of the data region
 
-/// Byte positions in the header. Each group that one side reads often has a cache line of its own.
-pub mod header {
-    pub const MAGIC: u64 = 0;
-    pub const LAYOUT_VERSION: u64 = 8;
-    pub const REGION_BYTES: u64 = 16;
-    pub const PAGE_TABLE_BASE: u64 = 24;
-    pub const INDEX_BASE: u64 = 32;
-    pub const HEAP_BASE: u64 = 40;
-    pub const HASH_SEED: u64 = 48;
-    pub const SHARD: u64 = 56;
-    pub const SHARDS: u64 = 64;
-    pub const CREATED_MS: u64 = 72;
-
-    // Line 2 (128): all that a reader needs at each lookup.
-    pub const INDEX_STATE: u64 = 128;
-    pub const STATE: u64 = 136;
-    /// End of the memory a reader may touch, bytes from the region's start.
-    pub const HEAP_COMMITTED: u64 = 144;
-    /// What readers write into the hints at a hit: see `hints.rs`.
-    pub const MARK_MODE: u64 = 152;
-    pub const MARK_CLOCK: u64 = 160;
-    pub const LFU_LOG_FACTOR: u64 = 168;
-
-    // Line 3 (192): the owner's journal, written at each mutation.
-    /// Sequence number of the last log record that is in the data.
-    pub const APPLIED_SEQ: u64 = 192;
-    /// Log position behind that record: recovery redoes from here.
-    pub const APPLIED_POSITION: u64 = 224;
-    pub const LAST_STAMP: u64 = 200;
-    /// Bucket being changed, plus one; 0 = none.
-    pub const CHANGING_BUCKET: u64 = 208;
-    /// 1 after a clean stop, 0 while owned.
-    pub const CLEAN: u64 = 216;
-
-    // Line 4 (256): identity of the owner, written at attach and at each tick.
-    pub const GENERATION: u64 = 256;
-    pub const OWNER_PID: u64 = 264;
-    pub const HEARTBEAT_MS: u64 = 272;
-    pub const KEYS: u64 = 280;
-    pub const USED_BYTES: u64 = 288;
-
-    // Line 5 (320): configuration that outlives the owner.
-    pub const MEMORY_BYTES: u64 = 320;
-    pub const POLICY: u64 = 328;
-    pub const EPOCH: u64 = 336;
-    pub const SAMPLES: u64 = 344;
-    pub const LFU_DECAY_MS: u64 = 352;
-
-    /// End of the last field; the header takes a page.
-    pub const END: u64 = 360;
-    pub const BYTES: u64 = 4096;
-}
+pub mod header;
 
 /// Values of `header::STATE`.
 pub const STATE_SERVING: u64 = 1;
@@ -151,12 +101,15 @@ impl IndexWord {
     pub const EMPTY: IndexWord = IndexWord(0);
     const LINK: u64 = 1;
     const HAS_DEADLINE: u64 = 2;
+    const TOMBSTONE: u64 = 4;
     const OFFSET_MASK: u64 = (1 << 48) - 8;
 
     #[inline]
-    pub fn entry(tag: u16, offset: Offset, has_deadline: bool) -> IndexWord {
+    pub fn entry(tag: u16, offset: Offset, meta: Meta) -> IndexWord {
         debug_assert!(offset.0 & !Self::OFFSET_MASK == 0);
-        IndexWord((tag as u64) << 48 | offset.0 | if has_deadline { Self::HAS_DEADLINE } else { 0 })
+        let deadline = if meta.has_deadline() { Self::HAS_DEADLINE } else { 0 };
+        let tombstone = if meta.is_tombstone() { Self::TOMBSTONE } else { 0 };
+        IndexWord((tag as u64) << 48 | offset.0 | deadline | tombstone)
     }
 
     #[inline]
@@ -178,6 +131,11 @@ impl IndexWord {
     #[inline]
     pub fn has_deadline(self) -> bool {
         self.0 & Self::HAS_DEADLINE != 0
+    }
+
+    #[inline]
+    pub fn is_tombstone(self) -> bool {
+        self.0 & Self::TOMBSTONE != 0
     }
 
     #[inline]
@@ -267,12 +225,15 @@ impl IndexState {
 #[repr(u8)]
 pub enum Kind {
     String = 1,
+    /// What a deletion leaves where there are several writers: stamp and node of it, until its deadline. No command sees it.
+    Tombstone = 15,
 }
 
 impl Kind {
     pub fn from_code(code: u8) -> Option<Kind> {
         match code {
             1 => Some(Kind::String),
+            15 => Some(Kind::Tombstone),
             _ => None,
         }
     }
@@ -281,8 +242,19 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::String => "string",
+            Kind::Tombstone => "none",
         }
     }
+}
+
+/// Largest number of a node.
+pub const MAX_NODE: u16 = 511;
+
+/// When and by whom something was written. Of two writes of a key the one with the larger origin stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Origin {
+    pub stamp: u64,
+    pub node: u16,
 }
 
 /// The second word of an entry.
@@ -290,7 +262,9 @@ impl Kind {
 pub struct Meta(pub u64);
 
 impl Meta {
-    pub const HAS_DEADLINE: u64 = 1 << 53;
+    const HAS_DEADLINE: u64 = 1 << 53;
+    pub const STALE: u64 = 1 << 54;
+    const NODE_SHIFT: u32 = 55;
     const KEY_SHIFT: u32 = 32;
     const KEY_MASK: u64 = (1 << 17) - 1;
     const KIND_SHIFT: u32 = 49;
@@ -305,6 +279,27 @@ impl Meta {
                 | (kind as u64) << Self::KIND_SHIFT
                 | if has_deadline { Self::HAS_DEADLINE } else { 0 },
         )
+    }
+
+    #[inline]
+    pub fn with_node(self, node: u16) -> Meta {
+        debug_assert!(node <= MAX_NODE);
+        Meta(self.0 & ((1 << Self::NODE_SHIFT) - 1) | (node as u64) << Self::NODE_SHIFT)
+    }
+
+    #[inline]
+    pub fn node(self) -> u16 {
+        (self.0 >> Self::NODE_SHIFT) as u16
+    }
+
+    #[inline]
+    pub fn is_stale(self) -> bool {
+        self.0 & Self::STALE != 0
+    }
+
+    #[inline]
+    pub fn is_tombstone(self) -> bool {
+        self.kind_code() == Kind::Tombstone as u8
     }
 
     #[inline]
@@ -429,7 +424,8 @@ mod tests {
 
     #[test]
     fn index_words_keep_what_is_put_in() {
-        let word = IndexWord::entry(0xbeef, Offset(0xffff_ffff_fff8), true);
+        let word = IndexWord::entry(0xbeef, Offset(0xffff_ffff_fff8), Meta::new(Kind::Tombstone, 1, 0, true));
+        assert!(word.is_tombstone());
         assert_eq!(word.tag(), 0xbeef);
         assert_eq!(word.offset(), Offset(0xffff_ffff_fff8));
         assert!(word.has_deadline() && !word.is_link() && !word.is_empty());
@@ -438,7 +434,9 @@ mod tests {
 
     #[test]
     fn meta_holds_the_largest_key_and_value() {
-        let meta = Meta::new(Kind::String, MAX_KEY_BYTES, MAX_VALUE_BYTES, true);
+        let meta = Meta::new(Kind::String, MAX_KEY_BYTES, MAX_VALUE_BYTES, true).with_node(MAX_NODE);
+        assert_eq!(meta.node(), MAX_NODE);
+        assert!(!meta.is_stale() && Meta(meta.0 | Meta::STALE).entry_bytes() == meta.entry_bytes());
         assert_eq!(meta.key_bytes(), MAX_KEY_BYTES as u64);
         assert_eq!(meta.value_bytes(), MAX_VALUE_BYTES as u64);
         assert_eq!(meta.kind_code(), Kind::String as u8);

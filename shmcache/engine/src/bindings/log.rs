@@ -75,7 +75,7 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
     for item in self::records(records) {
         let (record, _) =
             item.map_err(|(at, what)| EngineError::new_err(format!("the record at byte {at} is damaged: {what}")))?;
-        let value = matches!(record.effect, Effect::Set).then(|| PyBytes::new(py, record.value));
+        let value = matches!(record.effect, Effect::Set | Effect::Flush).then(|| PyBytes::new(py, record.value));
         let key = PyBytes::new(py, record.key);
         list.append(row.call1((
             record.seq,

@@ -6,7 +6,7 @@ use crate::commands::batch::Latencies;
 use crate::commands::resolve;
 use crate::layout::{header, SLOT_COUNT, STATE_RETIRED, STATE_SERVING};
 use crate::memory::{object_bytes, OwnerMap, ReaderMap};
-use crate::owner::{check_header, Options, Owner, Policy, MIN_CAPACITY_BYTES};
+use crate::owner::{check_header, ApplyError, Options, Owner, Policy, Refused, MIN_CAPACITY_BYTES};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use std::time::Duration;
@@ -28,6 +28,19 @@ fn policy(name: &str) -> PyResult<Policy> {
 
 fn damaged(what: String) -> PyErr {
     EngineError::new_err(format!("the region contradicts itself: {what}"))
+}
+
+fn bitmap_length() -> PyErr {
+    EngineError::new_err(format!("a slot bitmap has {} bytes", SLOT_COUNT / 8))
+}
+
+/// Slots that a walk concerns: none given, all.
+fn scope(slots: Option<&[u8]>) -> PyResult<&[u8]> {
+    match slots {
+        None => Ok(&[]),
+        Some(bitmap) if bitmap.len() == SLOT_COUNT / 8 => Ok(bitmap),
+        Some(_) => Err(bitmap_length()),
+    }
 }
 
 impl PyOwner {
@@ -150,6 +163,8 @@ impl PyOwner {
                 "lfu_log_factor" => sampling[1] = Some(value.extract()?),
                 "lfu_decay_ms" => sampling[2] = Some(value.extract()?),
                 "epoch" => owner.set_epoch(value.extract()?),
+                "replica" => owner.set_replica(value.extract()?),
+                "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
                 _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
             }
         }
@@ -159,22 +174,49 @@ impl PyOwner {
     }
 
     fn set_slots(&mut self, bitmap: Option<&[u8]>) -> PyResult<()> {
-        self.get()?.slots = match bitmap {
+        let slots = match bitmap {
             None => None,
             Some(bitmap) => {
-                let bits: [u8; SLOT_COUNT / 8] = bitmap
-                    .try_into()
-                    .map_err(|_| EngineError::new_err(format!("a slot bitmap has {} bytes", SLOT_COUNT / 8)))?;
+                let bits: [u8; SLOT_COUNT / 8] = bitmap.try_into().map_err(|_| bitmap_length())?;
                 Some(Box::new(bits))
             }
         };
+        self.get()?.set_slots(slots);
         Ok(())
     }
 
+    fn set_primary(&mut self, address: &str) -> PyResult<()> {
+        self.get()?.set_primary(address).map_err(EngineError::new_err)
+    }
+
+    #[pyo3(signature = (cursor, slots, budget_us))]
+    fn mark_stale(&mut self, cursor: u64, slots: Option<&[u8]>, budget_us: u64) -> PyResult<u64> {
+        let scope = scope(slots)?;
+        Ok(self.get()?.mark_stale(cursor, scope, Duration::from_micros(budget_us)))
+    }
+
+    #[pyo3(signature = (cursor, slots, budget_us))]
+    fn sweep_stale(&mut self, cursor: u64, slots: Option<&[u8]>, budget_us: u64) -> PyResult<(u64, u64)> {
+        let scope = scope(slots)?;
+        Ok(self.get()?.sweep_stale(cursor, scope, Duration::from_micros(budget_us)))
+    }
+
+    #[getter]
+    fn log_position(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.log_position())
+    }
+
+    #[getter]
+    fn last_stamp(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.last_stamp())
+    }
+
     fn apply(&mut self, records: &[u8]) -> PyResult<u64> {
-        use crate::owner::ApplyError;
         self.get()?.apply(records).map_err(|error| match error {
             ApplyError::Corrupt(at, what) => EngineError::new_err(format!("the record at byte {at} is damaged: {what}")),
+            ApplyError::Refused(Refused::NoSpace) => {
+                errors::NoSpace::new_err("a record cannot be applied: NoSpace, the system has no memory left for the region")
+            }
             ApplyError::Refused(refused) => EngineError::new_err(format!("a record cannot be applied: {refused:?}")),
             ApplyError::Reference => EngineError::new_err("a set_ref record has no value: fetch it from its region first"),
         })
@@ -213,6 +255,8 @@ impl PyOwner {
             ("compactions", counters.compactions),
             ("generation", owner.generation()),
             ("epoch", owner.epoch() as u64),
+            ("node", owner.node() as u64),
+            ("replica", owner.is_replica() as u64),
             ("samples", owner.samples()),
             ("rebuilding", owner.is_rebuilding() as u64),
         ] {

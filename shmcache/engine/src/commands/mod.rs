@@ -102,7 +102,10 @@ impl Owner {
 
     #[inline]
     fn try_run(&mut self, spec: &Spec, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-        if self.slots.is_some() {
+        if self.is_replica() && spec.flags & table::WRITE != 0 {
+            return Err(Fail::new("READONLY", self.refusal()));
+        }
+        if self.has_slots() {
             for at in spec.key_positions(args.len()) {
                 let slot = slot_of(args[at]);
                 if !self.owns_slot(slot) {

@@ -12,7 +12,7 @@
 //! ```
 //! A filler at the ring's end, where the next record does not fit, is word 0 alone with FILLER in its length's top bit.
 
-use crate::layout::{padded, WORD};
+use crate::layout::{padded, Origin, WORD};
 
 pub const HEADER_BYTES: u64 = 6 * WORD;
 pub const FILLER: u32 = 1 << 31;
@@ -85,6 +85,15 @@ pub fn record_bytes(key: usize, value: usize) -> u64 {
 }
 
 impl<'a> Record<'a> {
+    /// What decides whether it is newer than an entry.
+    #[inline]
+    pub fn origin(&self) -> Origin {
+        Origin {
+            stamp: self.stamp,
+            node: self.node,
+        }
+    }
+
     /// Append the record's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();

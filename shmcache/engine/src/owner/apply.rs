@@ -1,8 +1,7 @@
-//! Applying effect records: our own after a kill (redo), or another host's (replay).
+//! Replay: applying the effect records of another host, each only if it is newer than what is here. They keep their origin, in the entry
+//! and in this shard's own log. A group takes effect as a group.
 
-use super::create::OwnError;
-use super::recover::reference_offset;
-use super::{Owner, Refused};
+use super::{Entry, Owner, Refused};
 use crate::index::Found;
 use crate::layout::*;
 use crate::log::record::{records, Effect, Record};
@@ -17,113 +16,201 @@ pub enum ApplyError {
     Reference,
 }
 
-impl Owner {
-    /// Do again what the log says, on data that may have it already, in part or not at all.
-    pub(super) fn redo(&mut self, record: &Record) -> Result<(), OwnError> {
-        let refused = |refused: Refused| OwnError::NoSpace(format!("redoing record {}: {refused:?}", record.seq));
-        let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
-        let newer = found.is_none_or(|found| self.map.load(found.offset.0) < record.stamp);
-        match record.effect {
-            Effect::Flush => self.drop_all(),
-            Effect::Set if newer => {
-                let offset = self
-                    .new_entry(record.key, Kind::String, record.value, record.deadline)
-                    .map_err(refused)?;
-                self.map.store(offset.0, record.stamp);
-                let place = self.place_for(record.key).map_err(refused)?;
-                self.link(place, record.key, offset);
-            }
-            Effect::SetRef if newer => {
-                let offset = reference_offset(record.value);
-                let bytes = Meta(self.map.load(offset.0 + WORD)).entry_bytes();
-                // Written, but linked by nothing that the walk could find in a bucket it has passed.
-                self.heap.adopt(offset, bytes);
-                let place = self.place_for(record.key).map_err(refused)?;
-                self.link(place, record.key, offset);
-            }
-            Effect::Delete | Effect::Expired | Effect::Evicted => {
-                if let (Some(found), true) = (found, newer) {
-                    self.unlink(&found);
-                }
-            }
-            Effect::Deadline => {
-                if let (Some(found), true) = (found, newer) {
-                    self.store_deadline(found.place, found.offset, record.deadline, record.stamp);
-                }
-            }
-            Effect::Set | Effect::SetRef => {}
-        }
-        Ok(())
+impl From<Refused> for ApplyError {
+    fn from(refused: Refused) -> ApplyError {
+        ApplyError::Refused(refused)
     }
+}
 
-    /// Replay records; each takes effect only if its stamp is newer than the entry's, and goes to this shard's log then. Returns how many did.
+impl Owner {
+    /// Replay records; each takes effect only if it is newer than the entry, and goes to this shard's log then. Returns how many did.
     pub fn apply(&mut self, data: &[u8]) -> Result<u64, ApplyError> {
         self.set_time();
         let mut effective = 0;
+        let mut group: Vec<Record> = Vec::new();
+        let mut start = 0;
         for item in records(data) {
-            let (record, _) = item.map_err(|(at, what)| ApplyError::Corrupt(at, what))?;
-            effective += self.replay(&record)? as u64;
+            let (record, end) = item.map_err(|(at, what)| ApplyError::Corrupt(at, what))?;
+            let single = !record.more && group.is_empty();
+            check(&record, start, single)?;
+            start = end;
+            if single {
+                effective += self.replay(&record)? as u64;
+                continue;
+            }
+            let last = !record.more;
+            group.push(record);
+            if last {
+                effective += self.replay_group(&group)?;
+                group.clear();
+            }
+        }
+        if !group.is_empty() {
+            return Err(ApplyError::Corrupt(start, "the records end in the middle of a group"));
         }
         Ok(effective)
     }
 
+    /// Stamps made here are larger than all that were seen.
+    #[inline]
+    fn see_stamp(&mut self, stamp: u64) {
+        if stamp > self.last_stamp {
+            self.last_stamp = stamp;
+            self.map.store(header::LAST_STAMP, stamp);
+        }
+    }
+
     fn replay(&mut self, record: &Record) -> Result<bool, ApplyError> {
         let newest = self.last_stamp;
-        self.last_stamp = newest.max(record.stamp);
-        self.map.store(header::LAST_STAMP, self.last_stamp);
+        self.see_stamp(record.stamp);
+        if record.effect == Effect::Flush {
+            return Ok(self.replay_flush(record, newest));
+        }
+        let origin = record.origin();
         let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
-        let newer = found.is_none_or(|found| self.map.load(found.offset.0) < record.stamp);
+        if let Some(found) = &found {
+            if self.confirms(found, record) {
+                self.clear_stale(found);
+                return Ok(false);
+            }
+            if !self.gives_way(found, record) {
+                return Ok(false);
+            }
+        }
         match record.effect {
-            Effect::SetRef => return Err(ApplyError::Reference),
-            Effect::Flush if newest < record.stamp => self.flush_stamped(record.stamp),
-            Effect::Flush => return Ok(self.flush_older(record.stamp)),
-            _ if !newer => return Ok(false),
             Effect::Set => {
-                let offset = self
-                    .new_entry(record.key, Kind::String, record.value, record.deadline)
-                    .map_err(ApplyError::Refused)?;
+                let overruled = found.is_some_and(|found| self.overrules(&found, origin));
+                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
-                self.put_entry(record.key, record.value, offset, record.stamp, record.deadline)
-                    .map_err(ApplyError::Refused)?;
+                if overruled {
+                    let origin = self.next_origin();
+                    self.stage_delete(record.key, Effect::Delete, origin, false);
+                    self.log.commit();
+                }
+                self.hold_slot(record.key);
+                self.put_entry(record.key, record.value, offset, origin, record.deadline)?;
             }
             Effect::Delete | Effect::Expired | Effect::Evicted => match found {
-                Some(found) => self.erase_stamped(&found, record.effect, record.stamp),
+                Some(found) if self.overrules(&found, origin) => self.erase(&found, record.effect),
+                Some(found) => self.erase_as(&found, record.effect, origin),
                 None => return Ok(false),
             },
             Effect::Deadline => match found {
                 Some(found) if found.meta.has_deadline() => {
-                    self.log.stage(Record {
-                        seq: 0,
-                        epoch: self.epoch,
-                        more: false,
-                        ..*record
-                    });
-                    self.log.commit();
-                    self.store_deadline(found.place, found.offset, record.deadline, record.stamp);
-                    self.applied();
+                    self.change_deadline(record.key, found.place, found.offset, record.deadline, origin);
                 }
                 _ => return Ok(false),
             },
+            Effect::Flush | Effect::SetRef => unreachable!("handled above, or refused by `check`"),
         }
         Ok(true)
     }
 
-    /// Delete what is older than a flush that newer writes have overtaken.
-    fn flush_older(&mut self, stamp: u64) -> bool {
-        let mut old = Vec::new();
-        for bucket in 0..self.index.state.buckets() {
-            self.index.for_each(&self.map, bucket, |_, word| {
-                if self.map.load(word.offset().0) < stamp {
-                    old.push(self.key_at(word.offset()).to_vec());
-                }
-            });
+    /// True if an entry yields to a record of its key: it is older, or stale and thereby worth nothing.
+    #[inline]
+    fn gives_way(&self, found: &Found, record: &Record) -> bool {
+        if found.meta.is_stale() {
+            record.effect != Effect::Deadline
+        } else {
+            self.origin_of(found) < record.origin()
         }
-        for key in &old {
-            let found: Option<Found> = self.index.find(&self.map, self.index.hash(key), key);
-            if let Some(found) = found {
-                self.erase_stamped(&found, Effect::Delete, stamp);
+    }
+
+    /// True if a stale entry is what the sync says the key has.
+    #[inline]
+    fn confirms(&self, found: &Found, record: &Record) -> bool {
+        found.meta.is_stale() && record.effect == Effect::Set && self.origin_of(found) == record.origin()
+    }
+
+    /// A stale entry loses also to an older record. To readers of the own log an older record says nothing, so they are told of a new deletion first.
+    /// (Not where there are several writers: there it would take other nodes' newer writes with it.)
+    fn overrules(&self, found: &Found, origin: Origin) -> bool {
+        self.node == 0 && found.meta.is_stale() && self.origin_of(found) >= origin
+    }
+
+    // ------------------------------------------------------------ groups
+
+    /// Replay a group whole, in one group of the own log; record by record if that log is too small for it.
+    fn replay_group(&mut self, group: &[Record]) -> Result<u64, ApplyError> {
+        self.open_group();
+        let mut effective = 0;
+        for record in group {
+            match self.replay_in_group(record) {
+                Ok(done) => effective += done as u64,
+                Err(error) => {
+                    self.abandon_group();
+                    return Err(error);
+                }
             }
         }
-        !old.is_empty()
+        match self.commit_group() {
+            Ok(()) => Ok(effective),
+            Err(Refused::GroupTooLarge) => group.iter().try_fold(0, |sum, record| Ok(sum + self.replay(record)? as u64)),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    fn replay_in_group(&mut self, record: &Record) -> Result<bool, ApplyError> {
+        self.see_stamp(record.stamp);
+        let origin = record.origin();
+        let pending = self.group.as_ref().and_then(|group| group.pending(record.key));
+        let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
+        match (&pending, &found) {
+            (Some(pending), _) if pending.origin >= origin => return Ok(false),
+            (None, Some(found)) if self.confirms(found, record) => {
+                self.clear_stale(found);
+                return Ok(false);
+            }
+            (None, Some(found)) if !self.gives_way(found, record) => return Ok(false),
+            (None, Some(found)) if self.overrules(found, origin) => self.erase(found, Effect::Delete),
+            _ => {}
+        }
+        match record.effect {
+            Effect::Set => {
+                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline, record.node)?;
+                self.map.store(offset.0, record.stamp);
+                self.hold_slot(record.key);
+                self.pend(record.key, Some(offset), origin, Effect::Set);
+            }
+            Effect::Delete | Effect::Expired | Effect::Evicted => {
+                let there = pending.map_or(found.is_some(), |pending| pending.offset.is_some());
+                self.pend(record.key, None, origin, record.effect);
+                return Ok(there);
+            }
+            Effect::Deadline => {
+                let offset = match pending {
+                    Some(pending) => pending.offset,
+                    None => found.map(|found| found.offset),
+                };
+                let Some(offset) = offset else { return Ok(false) };
+                let entry = Entry {
+                    offset,
+                    meta: Meta(self.map.load(offset.0 + WORD)),
+                    place: None,
+                };
+                let value = self.value(&entry).to_vec();
+                let offset = self.new_entry(record.key, Kind::String, &value, record.deadline, record.node)?;
+                self.map.store(offset.0, record.stamp);
+                self.pend(record.key, Some(offset), origin, Effect::Set);
+            }
+            Effect::Flush | Effect::SetRef => unreachable!("refused by `check`"),
+        }
+        Ok(true)
+    }
+}
+
+/// What no owner writes, and what cannot be applied.
+#[inline]
+fn check(record: &Record, at: usize, single: bool) -> Result<(), ApplyError> {
+    if record.node > MAX_NODE {
+        return Err(ApplyError::Corrupt(at, "its node is above 511"));
+    }
+    match record.effect {
+        Effect::SetRef => Err(ApplyError::Reference),
+        Effect::Flush if !single => Err(ApplyError::Corrupt(at, "a flush cannot be part of a group")),
+        Effect::Flush if !matches!(record.value.len(), 0 | super::flush::SCOPE_BYTES) => {
+            Err(ApplyError::Corrupt(at, "the scope of its flush is no slot bitmap"))
+        }
+        _ => Ok(()),
     }
 }

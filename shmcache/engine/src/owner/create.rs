@@ -171,13 +171,18 @@ impl Owner {
             keys,
             memory_bytes: map.load(header::MEMORY_BYTES),
             epoch: map.load(header::EPOCH) as u32,
+            node: map.load(header::NODE).min(MAX_NODE as u64) as u16,
             generation: map.load(header::GENERATION) + 1,
+            replica: map.load(header::REPLICA) != 0,
+            primary: String::new(),
+            stale_to: 0,
             slots: None,
+            held_slots: map.load(header::HELD_SLOTS),
             counters: Counters::default(),
             recovery,
             map,
         };
-        owner.heap.page_limit = page_limit(owner.memory_bytes);
+        owner.limit_pages();
         owner.map.store(header::CLEAN, 0);
         owner.map.store(header::OWNER_PID, std::process::id() as u64);
         owner.map.store(header::HEARTBEAT_MS, owner.now_ms);
@@ -213,7 +218,7 @@ impl Owner {
             ));
         }
         self.memory_bytes = memory_bytes;
-        self.heap.page_limit = page_limit(memory_bytes);
+        self.limit_pages();
         self.map.store(header::MEMORY_BYTES, memory_bytes);
         Ok(())
     }
@@ -244,6 +249,16 @@ impl Owner {
     pub fn set_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.map.store(header::EPOCH, epoch as u64);
+    }
+
+    /// Be writer number `node` of several, 0: the only one.
+    pub fn set_node(&mut self, node: u64) -> Result<(), String> {
+        if node > MAX_NODE as u64 {
+            return Err(format!("node is {node}, it must be 0 to {MAX_NODE}"));
+        }
+        self.node = node as u16;
+        self.map.store(header::NODE, node);
+        Ok(())
     }
 
     pub fn policy(&self) -> Policy {

@@ -247,7 +247,7 @@ impl Owner {
 
     /// Evict the best of some sampled entries. False if the policy forbids it or there is nothing it could take.
     pub(super) fn evict_one(&mut self) -> bool {
-        if self.evictor.policy == Policy::NoEviction || self.keys == 0 {
+        if self.replica || self.evictor.policy == Policy::NoEviction || self.keys == 0 {
             return false;
         }
         for _ in 0..4 {
@@ -292,31 +292,23 @@ impl Owner {
         if candidate.bucket >= self.index.state.buckets() {
             return None;
         }
-        let mut at = None;
-        self.index.for_each(&self.map, candidate.bucket, |place, word| {
-            if word == candidate.word {
-                at = Some(place);
-            }
-        });
-        let place = at?;
+        let found = self.found_word(candidate.bucket, candidate.word)?;
         let random = matches!(self.evictor.policy, Policy::AllKeysRandom | Policy::VolatileRandom);
         if !random
             && self
                 .evictor
-                .score(&self.map, &self.hints, self.index.mark_at(place.at), candidate.word)
+                .score(&self.map, &self.hints, self.index.mark_at(found.place.at), candidate.word)
                 < candidate.score
         {
             return None;
         }
-        let offset = candidate.word.offset();
-        if self.group.as_ref().is_some_and(|group| group.contains(self.key_at(offset))) {
+        if self
+            .group
+            .as_ref()
+            .is_some_and(|group| group.contains(self.key_at(found.offset)))
+        {
             return None;
         }
-        Some(Found {
-            place,
-            word: candidate.word,
-            offset,
-            meta: Meta(self.map.load(offset.0 + WORD)),
-        })
+        Some(found)
     }
 }

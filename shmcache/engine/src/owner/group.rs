@@ -11,8 +11,15 @@ use crate::log::record::record_bytes;
 use crate::log::Effect;
 use std::collections::HashMap;
 
-/// Entry (None: deletion) and stamp of a pending write.
-type Pending = (Option<Offset>, u64);
+/// A write that waits for its group's commit.
+#[derive(Clone, Copy)]
+pub struct Pending {
+    /// None: the key is deleted.
+    pub offset: Option<Offset>,
+    pub origin: Origin,
+    /// What the log will call it.
+    pub effect: Effect,
+}
 
 #[derive(Default)]
 pub struct Group {
@@ -24,7 +31,11 @@ pub struct Group {
 impl Group {
     /// What the open group did to the key: None nothing, Some(None) deleted it.
     pub fn get(&self, key: &[u8]) -> Option<Option<Offset>> {
-        self.pending.get(key).map(|&(offset, _)| offset)
+        self.pending.get(key).map(|pending| pending.offset)
+    }
+
+    pub fn pending(&self, key: &[u8]) -> Option<Pending> {
+        self.pending.get(key).copied()
     }
 
     pub fn contains(&self, key: &[u8]) -> bool {
@@ -79,14 +90,14 @@ impl Owner {
     }
 
     fn free_pending(&mut self, pending: Option<Pending>) {
-        if let Some((Some(offset), _)) = pending {
+        if let Some(Pending { offset: Some(offset), .. }) = pending {
             self.free_entry(offset);
         }
     }
 
-    pub(super) fn pend(&mut self, key: &[u8], offset: Option<Offset>, stamp: u64) {
+    pub(super) fn pend(&mut self, key: &[u8], offset: Option<Offset>, origin: Origin, effect: Effect) {
         let group = self.group.as_mut().expect("a group is open");
-        let before = group.pending.insert(key.to_vec(), (offset, stamp));
+        let before = group.pending.insert(key.to_vec(), Pending { offset, origin, effect });
         match &mut group.undo {
             Some(undo) => undo.push((key.to_vec(), before)),
             None => self.free_pending(before),
@@ -95,10 +106,8 @@ impl Owner {
 
     pub fn abandon_group(&mut self) {
         if let Some(group) = self.group.take() {
-            for (offset, _) in group.pending.into_values() {
-                if let Some(offset) = offset {
-                    self.free_entry(offset);
-                }
+            for pending in group.pending.into_values() {
+                self.free_pending(Some(pending));
             }
         }
     }
@@ -113,31 +122,28 @@ impl Owner {
             return Err(refused);
         }
         let Some(group) = self.group.take() else { return Ok(()) };
-        let mut writes: Vec<(Vec<u8>, Option<Offset>, u64)> = group
-            .pending
-            .into_iter()
-            .map(|(key, (offset, stamp))| (key, offset, stamp))
-            .collect();
-        writes.sort_unstable_by_key(|&(_, _, stamp)| stamp);
-        writes.retain(|(key, offset, _)| offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());
+        if self.slots.is_none() {
+            group.pending.keys().for_each(|key| self.hold_slot(key));
+        }
+        let mut writes: Vec<(Vec<u8>, Pending)> = group.pending.into_iter().collect();
+        writes.sort_unstable_by_key(|(_, pending)| pending.origin);
+        writes.retain(|(key, pending)| pending.offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());
         let bytes: u64 = writes
             .iter()
-            .map(|(key, offset, _)| record_bytes(key.len(), offset.map_or(0, |offset| self.logged_bytes(offset))))
+            .map(|(key, pending)| record_bytes(key.len(), pending.offset.map_or(0, |offset| self.logged_bytes(offset))))
             .sum();
         if bytes > self.log.max_group_bytes() {
-            for (_, offset, _) in writes {
-                if let Some(offset) = offset {
-                    self.free_entry(offset);
-                }
+            for (_, pending) in writes {
+                self.free_pending(Some(pending));
             }
             return Err(Refused::GroupTooLarge);
         }
         let Some(last) = writes.len().checked_sub(1) else {
             return Ok(());
         };
-        for (index, (key, offset, stamp)) in writes.iter().enumerate() {
+        for (index, (key, pending)) in writes.iter().enumerate() {
             let more = index < last;
-            match *offset {
+            match pending.offset {
                 Some(offset) => {
                     let meta = Meta(self.map.load(offset.0 + WORD));
                     let deadline = if meta.has_deadline() {
@@ -147,16 +153,16 @@ impl Owner {
                     };
                     // The slice borrows the map only, but the method takes all of self: copy. Groups are not the hot path.
                     let value = self.map.slice(offset.0 + meta.value_at(), meta.value_bytes()).to_vec();
-                    self.stage_set(key, &value, offset, *stamp, deadline, more);
+                    self.stage_set(key, &value, offset, pending.origin, deadline, more);
                 }
-                None => self.stage_delete(key, Effect::Delete, *stamp, more),
+                None => self.stage_delete(key, pending.effect, pending.origin, more),
             }
         }
         self.log.commit();
         pass(FailPoint::GroupLogged);
-        for (key, offset, _) in writes {
+        for (key, pending) in writes {
             let hash = self.index.hash(&key);
-            match offset {
+            match pending.offset {
                 Some(offset) => {
                     let place = self.place_for(&key).expect("buckets are reserved");
                     self.link(place, &key, offset);

@@ -22,7 +22,11 @@ impl Owner {
                 break;
             }
         }
-        while let Some(buckets) = self.deadlines.take_due(self.now_ms) {
+        // A replica keeps its deadlines for the day when it is none.
+        while !self.replica {
+            let Some(buckets) = self.deadlines.take_due(self.now_ms) else {
+                break;
+            };
             for bucket in buckets {
                 self.expire_bucket(bucket);
             }
@@ -62,23 +66,8 @@ impl Owner {
         }
         for word in expired {
             // Deleting moves words within the chain, so each is looked for anew.
-            let mut found = None;
-            self.index.for_each(&self.map, bucket, |place, other| {
-                if other == word {
-                    found = Some(place);
-                }
-            });
-            if let Some(place) = found {
-                let offset = word.offset();
-                self.erase(
-                    &Found {
-                        place,
-                        word,
-                        offset,
-                        meta: Meta(self.map.load(offset.0 + WORD)),
-                    },
-                    Effect::Expired,
-                );
+            if let Some(found) = self.found_word(bucket, word) {
+                self.erase(&found, Effect::Expired);
             }
         }
     }
@@ -104,7 +93,7 @@ impl Owner {
                 let value = self.map.load(from.0 + word * WORD);
                 self.map.store(to.0 + word * WORD, value);
             }
-            let word = IndexWord::entry(found.word.tag(), to, found.word.has_deadline());
+            let word = IndexWord::entry(found.word.tag(), to, found.meta);
             self.index.swing(&mut self.map, found.place, word);
             pass(FailPoint::EntryMoved);
             moved.push((from, bytes));
@@ -151,9 +140,14 @@ impl Owner {
     fn entry_digest(&self, entry: &Entry) -> u64 {
         let key = xxhash_rust::xxh3::xxh3_64(self.key_at(entry.offset));
         let value = xxhash_rust::xxh3::xxh3_64_with_seed(self.value(entry), key);
-        let rest = [value, self.stamp(entry), self.deadline(entry), entry.meta.kind_code() as u64]
-            .map(u64::to_le_bytes)
-            .concat();
+        let rest = [
+            value,
+            self.stamp(entry),
+            self.deadline(entry),
+            entry.meta.kind_code() as u64 | (entry.meta.node() as u64) << 8,
+        ]
+        .map(u64::to_le_bytes)
+        .concat();
         xxhash_rust::xxh3::xxh3_64(&rest)
     }
 

@@ -14,10 +14,14 @@ mod apply;
 mod crash_tests;
 mod create;
 mod evict;
+mod flush;
 mod group;
 mod housekeeping;
 mod rebuild;
 mod recover;
+mod redo;
+mod replica;
+mod stale;
 mod stats;
 #[cfg(test)]
 pub mod testing;
@@ -33,7 +37,7 @@ use crate::clock::now_ms;
 use crate::deadlines::Deadlines;
 use crate::heap::Heap;
 use crate::hints::Hints;
-use crate::index::{Index, Place};
+use crate::index::{Found, Index, Place};
 use crate::layout::*;
 use crate::log::{Effect, LogWriter};
 use crate::memory::OwnerMap;
@@ -81,9 +85,19 @@ pub struct Owner {
     keys: u64,
     memory_bytes: u64,
     epoch: u32,
+    /// Own number among several writers; 0 = there is one.
+    node: u16,
     generation: u64,
+    /// See `replica.rs`.
+    replica: bool,
+    /// Address of the primary, for refusals.
+    primary: String,
+    /// Entries up to this stamp are marked by the marking under way: see `stale.rs`.
+    stale_to: u64,
     /// Owned slots, a bit each; None = all.
-    pub slots: Option<Box<[u8; SLOT_COUNT / 8]>>,
+    slots: Option<Box<[u8; SLOT_COUNT / 8]>>,
+    /// As in the header.
+    held_slots: u64,
     pub counters: Counters,
     pub recovery: Recovery,
 }
@@ -102,12 +116,26 @@ impl Owner {
             .is_none_or(|bits| bits[slot as usize / 8] >> (slot % 8) & 1 == 1)
     }
 
+    /// Position behind the last record of the log.
+    pub fn log_position(&self) -> u64 {
+        self.log.head()
+    }
+
+    /// The largest stamp that was given or seen here.
+    pub fn last_stamp(&self) -> u64 {
+        self.last_stamp
+    }
+
     pub fn keys(&self) -> u64 {
         self.keys
     }
 
     pub fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    pub fn node(&self) -> u16 {
+        self.node
     }
 
     pub fn generation(&self) -> u64 {
@@ -128,7 +156,7 @@ impl Owner {
         self.memory_bytes
     }
 
-    /// The live entry of a key. An expired one is deleted on the way.
+    /// The live entry of a key. An expired one is deleted on the way (but see `replica.rs`).
     #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Option<Entry> {
         if let Some(group) = &self.group {
@@ -150,7 +178,10 @@ impl Owner {
             place: Some(found.place),
         };
         if found.meta.has_deadline() && self.is_expired(&entry) {
-            self.erase(&found, Effect::Expired);
+            // A replica deletes when its primary says so.
+            if !self.replica {
+                self.erase(&found, Effect::Expired);
+            }
             return None;
         }
         Some(entry)
@@ -225,6 +256,23 @@ impl Owner {
                 visit(entry);
             }
         });
+    }
+
+    /// The entry that this word of the bucket's chain points at, if it still stands there.
+    fn found_word(&self, bucket: u64, word: IndexWord) -> Option<Found> {
+        let mut at = None;
+        self.index.for_each(&self.map, bucket, |place, other| {
+            if other == word {
+                at = Some(place);
+            }
+        });
+        let offset = word.offset();
+        at.map(|place| Found {
+            place,
+            word,
+            offset,
+            meta: Meta(self.map.load(offset.0 + WORD)),
+        })
     }
 
     pub fn random(&mut self) -> u64 {

@@ -115,7 +115,7 @@ impl Owner {
             owner.recovery.redone_records += 1;
         }
         owner.memory_bytes = limit;
-        owner.heap.page_limit = super::create::page_limit(limit);
+        owner.limit_pages();
         owner.applied();
         owner.publish_gauges();
         owner.recovery.keys = owner.keys;
@@ -141,9 +141,4 @@ fn redo_records(map: &OwnerMap, log: &SharedMap) -> Result<Vec<u8>, OwnError> {
             .map_err(|error| OwnError::Damaged(format!("the log: {error:?}")))?;
     }
     Ok(redo)
-}
-
-/// Where a SetRef record's entry lies.
-pub fn reference_offset(value: &[u8]) -> Offset {
-    Offset(u64::from_le_bytes(value[..8].try_into().expect("a reference has 16 bytes")))
 }

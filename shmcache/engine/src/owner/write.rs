@@ -17,18 +17,39 @@ impl Owner {
         self.last_stamp
     }
 
+    /// Stamp and node of a write that is made here.
+    #[inline]
+    pub(super) fn next_origin(&mut self) -> Origin {
+        Origin {
+            stamp: self.next_stamp(),
+            node: self.node,
+        }
+    }
+
+    /// Who wrote an entry of the index, and when.
+    #[inline]
+    pub(super) fn origin_of(&self, found: &Found) -> Origin {
+        Origin {
+            stamp: self.map.load(found.offset.0),
+            node: found.meta.node(),
+        }
+    }
+
     /// Give a key this value. `deadline` unix ms, 0 = none. Returns the stamp of the write.
     #[inline]
     pub fn put(&mut self, key: &[u8], kind: Kind, value: &[u8], deadline: u64) -> Result<u64, Refused> {
-        let offset = self.new_entry(key, kind, value, deadline)?;
-        let stamp = self.next_stamp();
-        self.map.store(offset.0, stamp);
+        let offset = self.new_entry(key, kind, value, deadline, self.node)?;
+        let origin = self.next_origin();
+        self.map.store(offset.0, origin.stamp);
         if self.group.is_some() {
-            self.pend(key, Some(offset), stamp);
-            return Ok(stamp);
+            self.pend(key, Some(offset), origin, Effect::Set);
+            return Ok(origin.stamp);
         }
-        self.put_entry(key, value, offset, stamp, deadline)?;
-        Ok(stamp)
+        if self.slots.is_none() {
+            self.hold_slot(key);
+        }
+        self.put_entry(key, value, offset, origin, deadline)?;
+        Ok(origin.stamp)
     }
 
     /// Steps 2 to 4 for an entry that is written.
@@ -38,7 +59,7 @@ impl Owner {
         key: &[u8],
         value: &[u8],
         offset: Offset,
-        stamp: u64,
+        origin: Origin,
         deadline: u64,
     ) -> Result<(), Refused> {
         let place = match self.place_for(key) {
@@ -48,7 +69,7 @@ impl Owner {
                 return Err(refused);
             }
         };
-        self.stage_set(key, value, offset, stamp, deadline, false);
+        self.stage_set(key, value, offset, origin, deadline, false);
         self.log.commit();
         pass(FailPoint::LogPublished);
         self.link(place, key, offset);
@@ -57,14 +78,21 @@ impl Owner {
     }
 
     /// Steps 1: memory for an entry, filled in but for its stamp.
-    pub(super) fn new_entry(&mut self, key: &[u8], kind: Kind, value: &[u8], deadline: u64) -> Result<Offset, Refused> {
+    pub(super) fn new_entry(
+        &mut self,
+        key: &[u8],
+        kind: Kind,
+        value: &[u8],
+        deadline: u64,
+        node: u16,
+    ) -> Result<Offset, Refused> {
         if key.len() > MAX_KEY_BYTES {
             return Err(Refused::KeyTooLong);
         }
         if value.len() > MAX_VALUE_BYTES {
             return Err(Refused::ValueTooLong);
         }
-        let meta = Meta::new(kind, key.len(), value.len(), deadline != 0);
+        let meta = Meta::new(kind, key.len(), value.len(), deadline != 0).with_node(node);
         let offset = self.allocate(meta.entry_bytes())?;
         self.map.store(offset.0, 0);
         self.map.store(offset.0 + WORD, meta.0);
@@ -98,12 +126,20 @@ impl Owner {
     }
 
     #[inline]
-    pub(super) fn stage_set(&mut self, key: &[u8], value: &[u8], offset: Offset, stamp: u64, deadline: u64, more: bool) {
+    pub(super) fn stage_set(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        offset: Offset,
+        origin: Origin,
+        deadline: u64,
+        more: bool,
+    ) {
         let record = Record {
             seq: 0,
-            stamp,
+            stamp: origin.stamp,
             epoch: self.epoch,
-            node: 0,
+            node: origin.node,
             effect: Effect::Set,
             more,
             deadline,
@@ -125,12 +161,12 @@ impl Owner {
     }
 
     #[inline]
-    pub(super) fn stage_delete(&mut self, key: &[u8], effect: Effect, stamp: u64, more: bool) {
+    pub(super) fn stage_delete(&mut self, key: &[u8], effect: Effect, origin: Origin, more: bool) {
         self.log.stage(Record {
             seq: 0,
-            stamp,
+            stamp: origin.stamp,
             epoch: self.epoch,
-            node: 0,
+            node: origin.node,
             effect,
             more,
             deadline: 0,
@@ -143,7 +179,7 @@ impl Owner {
     #[inline]
     pub(super) fn link(&mut self, (place, old): (Place, Option<Found>), key: &[u8], offset: Offset) {
         let meta = Meta(self.map.load(offset.0 + WORD));
-        let word = IndexWord::entry(tag_of(self.index.hash(key)), offset, meta.has_deadline());
+        let word = IndexWord::entry(tag_of(self.index.hash(key)), offset, meta);
         self.index.swing(&mut self.map, place, word);
         if meta.has_deadline() {
             self.deadlines.note(place.bucket, self.map.load(offset.0 + 2 * WORD));
@@ -171,7 +207,7 @@ impl Owner {
                 return;
             }
             let (old, new) = (self.index.state.split(), self.index.state.buckets());
-            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_bytes {
+            if self.used_bytes() + BUCKET_BYTES + WORD > self.memory_limit() {
                 return;
             }
             let Ok(moved) = self.index.split(&mut self.map, &mut self.heap, &mut self.hints) else {
@@ -196,8 +232,8 @@ impl Owner {
             return false;
         }
         if self.group.is_some() {
-            let stamp = self.next_stamp();
-            self.pend(key, None, stamp);
+            let origin = self.next_origin();
+            self.pend(key, None, origin, Effect::Delete);
             return true;
         }
         let hash = self.index.hash(key);
@@ -209,17 +245,17 @@ impl Owner {
 
     /// Delete an entry of the index, for the reason that the log will tell.
     pub(super) fn erase(&mut self, found: &Found, effect: Effect) {
-        let stamp = self.next_stamp();
-        self.erase_stamped(found, effect, stamp);
+        let origin = self.next_origin();
+        self.erase_as(found, effect, origin);
     }
 
-    pub(super) fn erase_stamped(&mut self, found: &Found, effect: Effect, stamp: u64) {
+    pub(super) fn erase_as(&mut self, found: &Found, effect: Effect, origin: Origin) {
         let key = self.map.slice(found.offset.0 + found.meta.key_at(), found.meta.key_bytes());
         self.log.stage(Record {
             seq: 0,
-            stamp,
+            stamp: origin.stamp,
             epoch: self.epoch,
-            node: 0,
+            node: origin.node,
             effect,
             more: false,
             deadline: 0,
@@ -251,18 +287,28 @@ impl Owner {
         if deadline == 0 && !entry.meta.has_deadline() {
             return Ok(());
         }
-        let in_place = entry.meta.has_deadline() && deadline != 0 && self.group.is_none();
+        // Among several writers a deadline travels with its value: another node may have the deadline's record but an older or newer value.
+        // (A stale entry is replaced as well, for it is no longer what the full sync will find or miss.)
+        let in_place =
+            entry.meta.has_deadline() && deadline != 0 && self.group.is_none() && self.node == 0 && !entry.meta.is_stale();
         if !in_place {
             let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
             let value = self.value(entry).to_vec();
             return self.put(key, kind, &value, deadline).map(|_| ());
         }
-        let stamp = self.next_stamp();
+        let origin = self.next_origin();
+        let place = entry.place.expect("no group is open");
+        self.change_deadline(key, place, entry.offset, deadline, origin);
+        Ok(())
+    }
+
+    /// Steps 2 to 4 of a deadline that changes in place.
+    pub(super) fn change_deadline(&mut self, key: &[u8], place: Place, offset: Offset, deadline: u64, origin: Origin) {
         self.log.stage(Record {
             seq: 0,
-            stamp,
+            stamp: origin.stamp,
             epoch: self.epoch,
-            node: 0,
+            node: origin.node,
             effect: Effect::Deadline,
             more: false,
             deadline,
@@ -271,35 +317,22 @@ impl Owner {
         });
         self.log.commit();
         pass(FailPoint::LogPublished);
-        let place = entry.place.expect("no group is open");
-        self.store_deadline(place, entry.offset, deadline, stamp);
+        self.store_deadline(place, offset, deadline, origin);
         self.applied();
-        Ok(())
     }
 
-    pub(super) fn store_deadline(&mut self, place: Place, offset: Offset, deadline: u64, stamp: u64) {
+    pub(super) fn store_deadline(&mut self, place: Place, offset: Offset, deadline: u64, origin: Origin) {
+        let meta = Meta(self.map.load(offset.0 + WORD)).with_node(origin.node);
         self.index.begin_change(&mut self.map, place.bucket);
         self.map.store(offset.0 + 2 * WORD, deadline);
         pass(FailPoint::DeadlineStored);
+        self.map.publish(offset.0 + WORD, meta.0);
+        pass(FailPoint::NodeStored);
         // The stamp last: a redo that finds it done has nothing left to do.
-        self.map.publish(offset.0, stamp);
+        self.map.publish(offset.0, origin.stamp);
         pass(FailPoint::StampStored);
         self.index.end_change(&mut self.map, place.bucket);
         self.deadlines.note(place.bucket, deadline);
-    }
-
-    /// Delete everything in the shard.
-    pub fn flush(&mut self) {
-        let stamp = self.next_stamp();
-        self.flush_stamped(stamp);
-    }
-
-    pub(super) fn flush_stamped(&mut self, stamp: u64) {
-        self.stage_delete(&[], Effect::Flush, stamp, false);
-        self.log.commit();
-        pass(FailPoint::LogPublished);
-        self.drop_all();
-        self.applied();
     }
 
     pub(super) fn drop_all(&mut self) {
@@ -317,11 +350,12 @@ impl Owner {
     #[inline]
     pub(super) fn allocate(&mut self, bytes: u64) -> Result<Offset, Refused> {
         let needed = Heap::footprint(bytes);
-        if needed > self.memory_bytes {
+        let limit = self.memory_limit();
+        if needed > limit {
             return Err(Refused::OutOfMemory);
         }
         // A new key may need an overflow bucket as well.
-        while self.used_bytes() + needed + BUCKET_BYTES > self.memory_bytes {
+        while self.used_bytes() + needed + BUCKET_BYTES > limit {
             if !self.evict_one() {
                 return Err(Refused::OutOfMemory);
             }
