@@ -15,6 +15,8 @@ MAX_KEY_BYTES: Final[int]
 MAX_VALUE_BYTES: Final[int]
 MAX_BATCH_COMMANDS: Final[int]
 MIN_MEMORY_BYTES: Final[int]
+MAX_FRAME_BYTES: Final[int]
+"""Largest frame of `LogTailer.poll_frame`."""
 POLICIES: Final[tuple[str, ...]]
 """Names of the eviction policies, as in Redis' `maxmemory-policy`."""
 FAIL_POINTS: Final[tuple[str, ...]]
@@ -142,6 +144,9 @@ class Owner:
         They go to this shard's own log too. Raises `EngineError` on a corrupt record (nothing of that call after it is applied)."""
     def stats(self) -> dict[str, Any]:
         """Counters and gauges of the shard, see docs/stats.md."""
+    def waiting_tailers(self) -> list[str]:
+        """Names of the tailers that sleep (`LogTailer.prepare_wait` said True) and may have something to read now: wake them. Call it after each
+        batch, and once after `attach`. Each name comes once per sleep; costs a fence and a load when nobody sleeps."""
     def latencies(self) -> dict[str, dict[str, int]]:
         """Per command family: count, p50_ns, p99_ns, p999_ns, max_ns of execution since start."""
     def digest(self) -> int:
@@ -193,9 +198,35 @@ class LogTailer:
     def first_position(self) -> int: ...
     def poll(self, max_bytes: int = 1 << 20) -> bytes:
         """Whole records (and whole groups) in order, b"" if there are none. Raises `Overtaken`; then `resume_at_oldest` or resynchronise."""
+    def poll_frame(self, max_bytes: int = 1 << 20, reader: Reader | None = None, shard: int = 0) -> LogFrame | None:
+        """The next whole groups, about `max_bytes` of them and at least one; None if there is nothing new.
+
+        With `reader` (of the shard whose log this is) `set_ref` records become `set` records with the value. One whose entry has
+        been changed or deleted since is dropped; then the frame is as long as it takes to hold all later records up to the log's end
+        at that moment, among them the one that says what became of the key. Raises `Busy` (the value cannot be read just now, or the owner died before
+        it applied what it published; the position is unchanged, call again), `Retired`, `Overtaken` (also for a frame of more than
+        MAX_FRAME_BYTES: resynchronise)."""
+    def prepare_wait(self) -> bool:
+        """Ask to be named by `Owner.waiting_tailers` when there is something to read. True: there is nothing yet, it is safe to sleep.
+        False: there is something, poll; nothing was asked. After waking for another reason: `cancel_wait`."""
+    def cancel_wait(self) -> None: ...
     def resume_at_oldest(self) -> int:
         """Go on from the oldest whole record; returns how many bytes were missed."""
     def close(self) -> None: ...
+
+class LogFrame(NamedTuple):
+    """Whole groups of a log. The frames of a tailer leave no gap: each begins where the one before ended."""
+
+    from_position: int
+    to_position: int
+    first_seq: int
+    """Of the log's records between the two positions; dropped `set_ref` records count, so that frames are dense in sequence numbers."""
+    last_seq: int
+    last_stamp: int
+    """The newest stamp between the two positions."""
+    count: int
+    """Records in `records`."""
+    records: bytes
 
 class LogRecord(NamedTuple):
     seq: int

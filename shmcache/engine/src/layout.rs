@@ -344,6 +344,9 @@ impl Meta {
     }
 }
 
+/// Kind of an entry that stands for a deleted key: no command finds it, replication ships it as a deletion.
+pub const TOMBSTONE_CODE: u8 = 15;
+
 #[inline]
 pub fn padded(bytes: u64) -> u64 {
     (bytes + 7) & !7
@@ -396,6 +399,8 @@ pub mod log {
     pub const HEAD_SEQ: u64 = 72;
     /// Everything below has been, or is about to be, overwritten.
     pub const TAIL: u64 = 128;
+    /// A bit for each tailer that sleeps until there is something to read (`log/waiting.rs`).
+    pub const WAITING: u64 = 192;
     pub const TAILERS_AT: u64 = 1024;
     pub const TAILER_BYTES: u64 = 64;
     pub const TAILERS: u64 = 32;
@@ -413,6 +418,7 @@ const _: () = {
     assert!(BUCKET_BYTES == WORD * (PLACES as u64 + 1));
     assert!(MAX_VALUE_BYTES < 1 << 32 && MAX_KEY_BYTES < 1 << 17);
     assert!(log::TAILERS_AT + log::TAILERS * log::TAILER_BYTES <= log::RING_AT);
+    assert!(log::TAILERS <= 64, "a bit each in the word WAITING");
     assert!(log::TAILER_NAME + log::TAILER_NAME_BYTES <= log::TAILER_BYTES);
     assert!(hints::MARKS_AT.is_multiple_of(4096));
     assert!(EXTENT_BYTES.is_multiple_of(SLAB_BYTES));

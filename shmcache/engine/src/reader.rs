@@ -71,6 +71,11 @@ impl ShardReader {
         self.map.load(field)
     }
 
+    /// As `header`; what the owner wrote before this field is seen afterwards.
+    pub fn header_acquire(&self, field: u64) -> u64 {
+        self.map.word(field).load(Ordering::Acquire)
+    }
+
     #[inline]
     fn state(&self) -> IndexState {
         IndexState(self.map.word(header::INDEX_STATE).load(Ordering::Acquire))
@@ -113,8 +118,29 @@ impl ShardReader {
         &self,
         hash: u64,
         key: &[u8],
-        mut copy: impl FnMut(&ReaderMap, Glimpse) -> T,
+        copy: impl FnMut(&ReaderMap, Glimpse) -> T,
     ) -> Result<Option<T>, Unread> {
+        let found = self.find::<T, true>(hash, key, copy)?;
+        Ok(found.map(|(value, place)| {
+            self.touch(place);
+            value
+        }))
+    }
+
+    /// As `read`, but the entry as it is: also past its deadline, also a tombstone; and it counts as no access.
+    pub fn read_raw<T>(&self, key: &[u8], copy: impl FnMut(&ReaderMap, Glimpse) -> T) -> Result<Option<T>, Unread> {
+        let found = self.find::<T, false>(self.hash(key), key, copy)?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// What `copy` made of the key's entry, and the place of its word. `LIVE`: only of one that a command would find.
+    #[inline]
+    fn find<T, const LIVE: bool>(
+        &self,
+        hash: u64,
+        key: &[u8],
+        mut copy: impl FnMut(&ReaderMap, Glimpse) -> T,
+    ) -> Result<Option<(T, u64)>, Unread> {
         for attempt in 0..SPINS + YIELDS {
             if attempt > 0 {
                 self.wait(attempt);
@@ -128,23 +154,12 @@ impl ShardReader {
             let Some(ticket) = bucket::begin_read(self.map.word(version)) else {
                 continue;
             };
-            let Ok(glimpse) = self.search(version, hash, key) else {
+            let Ok(found) = self.search(version, hash, key) else {
                 continue;
             };
-            let answer = match glimpse {
-                None => None,
-                Some((glimpse, place)) => {
-                    let deadline = if glimpse.meta.has_deadline() {
-                        self.map.load(glimpse.offset.0 + 2 * WORD)
-                    } else {
-                        0
-                    };
-                    if deadline != 0 && deadline <= now_ms() {
-                        None
-                    } else {
-                        Some((copy(&self.map, glimpse), place))
-                    }
-                }
+            let answer = match found {
+                Some((glimpse, place)) if !LIVE || self.is_live(glimpse) => Some((copy(&self.map, glimpse), place)),
+                _ => None,
             };
             if !bucket::validate(self.map.word(version), ticket) {
                 continue;
@@ -153,12 +168,24 @@ impl ShardReader {
             if after != state && (after.flush_epoch() != state.flush_epoch() || after.bucket_of(hash) != bucket) {
                 continue;
             }
-            return Ok(answer.map(|(value, place)| {
-                self.touch(place);
-                value
-            }));
+            return Ok(answer);
         }
         Err(Unread::Busy)
+    }
+
+    #[inline]
+    fn deadline_of(&self, glimpse: Glimpse) -> u64 {
+        if glimpse.meta.has_deadline() {
+            self.map.load(glimpse.offset.0 + 2 * WORD)
+        } else {
+            0
+        }
+    }
+
+    #[inline]
+    fn is_live(&self, glimpse: Glimpse) -> bool {
+        let deadline = self.deadline_of(glimpse);
+        glimpse.meta.kind_code() != TOMBSTONE_CODE && (deadline == 0 || deadline > now_ms())
     }
 
     #[cold]
@@ -271,7 +298,6 @@ impl ShardReader {
 
     fn collect(&self, version: u64) -> Result<Vec<(Vec<u8>, u8)>, ()> {
         let mut keys = Vec::new();
-        let now = now_ms();
         let mut at = version;
         for _ in 0..MAX_CHAIN {
             let mut next = None;
@@ -284,12 +310,7 @@ impl ShardReader {
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
                     }
-                    let deadline = if meta.has_deadline() {
-                        self.map.load(word.offset().0 + 2 * WORD)
-                    } else {
-                        0
-                    };
-                    if deadline == 0 || deadline > now {
+                    if self.is_live(Glimpse { offset: word.offset(), meta }) {
                         let mut key = vec![0; meta.key_bytes() as usize];
                         self.map.read(word.offset().0 + meta.key_at(), &mut key);
                         keys.push((key, meta.kind_code()));

@@ -1,6 +1,6 @@
 //! The only door to atomics, so that `loom` can stand in for them in the protocol models.
 //!
-//! [`Word`] is a 64-bit place in shared memory. The protocols in `bucket.rs` and `ring.rs` are written
+//! [`Word`] is a 64-bit place in shared memory. The protocols in `bucket.rs`, `ring.rs` and `waiting.rs` are written
 //! against it; the engine runs them on words of a mapping, the models on loom's.
 
 #[cfg(not(loom))]
@@ -13,6 +13,9 @@ pub use loom::sync::atomic::{fence, AtomicU64, Ordering};
 pub trait Word {
     fn load(&self, order: Ordering) -> u64;
     fn store(&self, value: u64, order: Ordering);
+    fn swap(&self, value: u64, order: Ordering) -> u64;
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64;
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64;
 }
 
 impl Word for AtomicU64 {
@@ -25,6 +28,21 @@ impl Word for AtomicU64 {
     fn store(&self, value: u64, order: Ordering) {
         AtomicU64::store(self, value, order)
     }
+
+    #[inline(always)]
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        AtomicU64::swap(self, value, order)
+    }
+
+    #[inline(always)]
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_or(self, bits, order)
+    }
+
+    #[inline(always)]
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+        AtomicU64::fetch_and(self, bits, order)
+    }
 }
 
 /// Words of a mapping are never loom's; under `cfg(loom)` the code around the models must still compile.
@@ -36,5 +54,17 @@ impl Word for std::sync::atomic::AtomicU64 {
 
     fn store(&self, value: u64, order: Ordering) {
         std::sync::atomic::AtomicU64::store(self, value, order)
+    }
+
+    fn swap(&self, value: u64, order: Ordering) -> u64 {
+        std::sync::atomic::AtomicU64::swap(self, value, order)
+    }
+
+    fn fetch_or(&self, bits: u64, order: Ordering) -> u64 {
+        std::sync::atomic::AtomicU64::fetch_or(self, bits, order)
+    }
+
+    fn fetch_and(&self, bits: u64, order: Ordering) -> u64 {
+        std::sync::atomic::AtomicU64::fetch_and(self, bits, order)
     }
 }

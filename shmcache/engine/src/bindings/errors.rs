@@ -1,7 +1,8 @@
 //! Engine errors as Python exceptions: one function per error type, each match exhaustive.
 
 use crate::commands::Fail;
-use crate::log::TailError;
+use crate::log::frame::MAX_FRAME_BYTES;
+use crate::log::{FrameError, TailError};
 use crate::owner::OwnError;
 use crate::reader::Unread;
 use pyo3::create_exception;
@@ -55,6 +56,17 @@ pub fn tail(error: TailError) -> PyErr {
             EngineError::new_err(format!("the record at log position {position} is damaged: {what}"))
         }
         TailError::Io(error) => EngineError::new_err(error.to_string()),
+    }
+}
+
+pub fn frame(error: FrameError) -> PyErr {
+    match error {
+        FrameError::Tail(error) => tail(error),
+        FrameError::Unread(error) => unread(error),
+        // The way out is the same as for one who was overtaken, so it is the same exception.
+        FrameError::TooLarge => Overtaken::new_err(format!(
+            "a frame would take more than {MAX_FRAME_BYTES} bytes: resynchronise"
+        )),
     }
 }
 

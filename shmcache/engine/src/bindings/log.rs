@@ -2,6 +2,7 @@
 
 use super::convert::borrow_fd;
 use super::errors::{self, EngineError};
+use super::reader::PyReader;
 use crate::log::record::{records, Effect};
 use crate::log::LogTailer;
 use pyo3::prelude::*;
@@ -59,6 +60,34 @@ impl PyLogTailer {
         Ok(PyBytes::new(py, &self.buffer))
     }
 
+    #[pyo3(signature = (max_bytes = 1 << 20, reader = None, shard = 0))]
+    fn poll_frame<'py>(
+        &mut self,
+        py: Python<'py>,
+        max_bytes: usize,
+        reader: Option<&Bound<'py, PyReader>>,
+        shard: usize,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let reader = reader.map(|reader| reader.get().shard(shard)).transpose()?;
+        let tailer = self.get()?;
+        let frame = py.detach(|| tailer.poll_frame(max_bytes, reader)).map_err(errors::frame)?;
+        let Some(frame) = frame else { return Ok(None) };
+        let row = py.import("shmcache._engine")?.getattr("LogFrame")?;
+        let records = PyBytes::new(py, &frame.records);
+        let (from, to) = (frame.from, frame.to);
+        row.call1((from, to, frame.first_seq, frame.last_seq, frame.last_stamp, frame.count, records))
+            .map(Some)
+    }
+
+    fn prepare_wait(&mut self) -> PyResult<bool> {
+        Ok(self.get()?.prepare_wait())
+    }
+
+    fn cancel_wait(&mut self) -> PyResult<()> {
+        self.get()?.cancel_wait();
+        Ok(())
+    }
+
     fn resume_at_oldest(&mut self) -> PyResult<u64> {
         Ok(self.get()?.resume_at_oldest())
     }
@@ -94,10 +123,13 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
-    let fields = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"];
-    let row = namedtuple.call1(("LogRecord", fields))?;
-    row.setattr("__module__", "shmcache._engine")?;
-    module.add("LogRecord", row)?;
+    let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"].as_slice();
+    let frame = ["from_position", "to_position", "first_seq", "last_seq", "last_stamp", "count", "records"].as_slice();
+    for (name, fields) in [("LogRecord", record), ("LogFrame", frame)] {
+        let row = namedtuple.call1((name, fields.to_vec()))?;
+        row.setattr("__module__", "shmcache._engine")?;
+        module.add(name, row)?;
+    }
     module.add_class::<PyLogTailer>()?;
     module.add_function(wrap_pyfunction!(decode_records, module)?)
 }

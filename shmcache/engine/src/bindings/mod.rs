@@ -10,6 +10,7 @@ use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMAND
 use crate::commands::table::{COMMANDS, FAMILIES, FLAG_NAMES};
 use crate::failpoint::{arm, FAIL_POINTS};
 use crate::layout;
+use crate::log::frame::MAX_FRAME_BYTES;
 use crate::owner::Policy;
 use crate::slots::slot_of;
 use convert::bytes_of;
@@ -99,6 +100,7 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add("MAX_VALUE_BYTES", layout::MAX_VALUE_BYTES)?;
     module.add("MAX_BATCH_COMMANDS", MAX_BATCH_COMMANDS)?;
     module.add("MIN_MEMORY_BYTES", layout::MIN_MEMORY_BYTES)?;
+    module.add("MAX_FRAME_BYTES", MAX_FRAME_BYTES)?;
     module.add("FLAG_TRANSACTION", FLAG_TRANSACTION)?;
     module.add("FLAG_READ_ONLY", FLAG_READ_ONLY)?;
     module.add("POLICIES", PyTuple::new(py, Policy::ALL.map(|(name, _)| name))?)?;

@@ -283,6 +283,10 @@ impl PyOwner {
         Ok(dict)
     }
 
+    fn waiting_tailers(&mut self) -> PyResult<Vec<String>> {
+        Ok(self.get()?.waiting_tailers())
+    }
+
     fn latencies<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let families = PyDict::new(py);
         for (family, numbers) in self.latencies.summary() {

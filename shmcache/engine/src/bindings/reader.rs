@@ -19,13 +19,19 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 const ENTRIES_AHEAD: usize = 4;
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
-struct PyReader {
+pub struct PyReader {
     shards: Vec<ShardReader>,
     slots: Vec<u16>,
     decode: bool,
 }
 
 impl PyReader {
+    pub fn shard(&self, shard: usize) -> PyResult<&ShardReader> {
+        self.shards
+            .get(shard)
+            .ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))
+    }
+
     #[inline]
     fn shard_of(&self, key: &[u8]) -> &ShardReader {
         // One shard needs no hash slot. `new` checked that the table names existing shards.
@@ -205,10 +211,7 @@ impl PyReader {
         count: u64,
         kind: Option<&str>,
     ) -> PyResult<(u64, Bound<'py, PyList>)> {
-        let reader = self
-            .shards
-            .get(shard)
-            .ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        let reader = self.shard(shard)?;
         let mut walk = ShardWalk { reader, failed: None };
         let step = scan::step(&mut walk, cursor, count, |key, code| {
             r#match.is_none_or(|pattern| glob::matches(pattern, key))
@@ -223,10 +226,7 @@ impl PyReader {
     }
 
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
-        let reader = self
-            .shards
-            .get(shard)
-            .ok_or_else(|| EngineError::new_err(format!("there is no shard {shard}")))?;
+        let reader = self.shard(shard)?;
         header_dict(py, |field| reader.header(field))
     }
 }

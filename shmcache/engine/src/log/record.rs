@@ -96,8 +96,25 @@ impl<'a> Record<'a> {
 
     /// Append the record's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let start = self.begin(self.value.len(), out);
+        out.extend_from_slice(self.value);
+        out.resize(out.len().next_multiple_of(8), 0);
+        seal(&mut out[start..]);
+    }
+
+    /// As `encode`, with a value of `value_bytes` that `fill` writes in place: it may be large, and is copied only once so.
+    pub fn encode_with(&self, value_bytes: usize, out: &mut Vec<u8>, fill: impl FnOnce(&mut [u8])) {
+        let start = self.begin(value_bytes, out);
+        let value_at = out.len();
+        out.resize(value_at + padded(value_bytes as u64) as usize, 0);
+        fill(&mut out[value_at..value_at + value_bytes]);
+        seal(&mut out[start..]);
+    }
+
+    /// Header, its checksum still missing, and key; returns where the record starts.
+    fn begin(&self, value_bytes: usize, out: &mut Vec<u8>) -> usize {
         let start = out.len();
-        let length = record_bytes(self.key.len(), self.value.len());
+        let length = record_bytes(self.key.len(), value_bytes);
         out.reserve(length as usize);
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
@@ -105,15 +122,11 @@ impl<'a> Record<'a> {
         let flags = if self.more { FLAG_MORE } else { 0 };
         let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.effect as u64) << 48 | (flags as u64) << 56;
         out.extend_from_slice(&word3.to_le_bytes());
-        out.extend_from_slice(&(self.key.len() as u64 | (self.value.len() as u64) << 32).to_le_bytes());
+        out.extend_from_slice(&(self.key.len() as u64 | (value_bytes as u64) << 32).to_le_bytes());
         out.extend_from_slice(&self.deadline.to_le_bytes());
-        for part in [self.key, self.value] {
-            out.extend_from_slice(part);
-            out.resize(out.len().next_multiple_of(8), 0);
-        }
-        debug_assert_eq!(out.len() - start, length as usize);
-        let checksum = crc32c::crc32c(&out[start + 8..]);
-        out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+        out.extend_from_slice(self.key);
+        out.resize(out.len().next_multiple_of(8), 0);
+        start
     }
 
     /// Decode the record at the start of `data`; also returns its length. An error says what is wrong with it.
@@ -148,6 +161,61 @@ impl<'a> Record<'a> {
             value: &data[value_at..value_at + value_bytes],
         };
         Ok((record, length))
+    }
+}
+
+/// Put in the checksum of a record that is complete otherwise.
+fn seal(record: &mut [u8]) {
+    let checksum = crc32c::crc32c(&record[8..]);
+    record[4..8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+/// The flags' byte in a record.
+const FLAGS_AT: usize = 3 * 8 + 7;
+
+/// Groups written anew, after some of their records went elsewhere or were left out: the last record that is left must not say MORE.
+#[derive(Default)]
+pub struct Regrouped {
+    pub bytes: Vec<u8>,
+    /// Where the last record of the group that is being written starts.
+    last: Option<usize>,
+}
+
+impl Regrouped {
+    /// Groups to be appended to these bytes.
+    pub fn onto(bytes: Vec<u8>) -> Regrouped {
+        Regrouped { bytes, last: None }
+    }
+
+    /// Append a record of the current group as it is.
+    #[inline]
+    pub fn push(&mut self, record: &[u8]) {
+        self.last = Some(self.bytes.len());
+        self.bytes.extend_from_slice(record);
+    }
+
+    /// Append a record that `write` encodes, or take back what it wrote if it says false.
+    pub fn push_if<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<bool, E>) -> Result<bool, E> {
+        let start = self.bytes.len();
+        let written = write(&mut self.bytes);
+        if let Ok(true) = written {
+            self.last = Some(start);
+        } else {
+            self.bytes.truncate(start);
+        }
+        written
+    }
+
+    /// The current group is complete.
+    #[inline]
+    pub fn end_group(&mut self) {
+        if let Some(start) = self.last.take() {
+            let record = &mut self.bytes[start..];
+            if record[FLAGS_AT] & FLAG_MORE != 0 {
+                record[FLAGS_AT] &= !FLAG_MORE;
+                seal(record);
+            }
+        }
     }
 }
 
@@ -202,6 +270,30 @@ mod tests {
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert!(Record::decode(&damaged).is_err(), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_value_written_in_place_gives_the_same_record() {
+        let bytes = example();
+        let (record, _) = Record::decode(&bytes).unwrap();
+        let mut other = vec![1; 8];
+        record.encode_with(record.value.len(), &mut other, |room| room.copy_from_slice(record.value));
+        assert_eq!(other[8..], bytes);
+    }
+
+    #[test]
+    fn what_is_left_of_a_group_is_a_group() {
+        let mut regrouped = Regrouped::default();
+        regrouped.push(&example());
+        regrouped.push(&example());
+        let kept: Result<bool, ()> = regrouped.push_if(|out| {
+            out.extend_from_slice(b"half a record");
+            Ok(false)
+        });
+        assert_eq!(kept, Ok(false));
+        regrouped.end_group();
+        let more: Vec<bool> = records(&regrouped.bytes).map(|item| item.unwrap().0.more).collect();
+        assert_eq!(more, [true, false]);
     }
 
     #[test]

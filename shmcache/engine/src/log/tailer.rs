@@ -1,7 +1,7 @@
 //! The other end of the log: a registered reader of whole groups.
 
 use super::record::{Record, FILLER};
-use super::ring;
+use super::{ring, waiting};
 use crate::clock::now_ms;
 use crate::layout::{log, LAYOUT_VERSION, MAGIC_LOG};
 use crate::memory::{object_bytes, SharedMap};
@@ -100,7 +100,7 @@ pub fn read_groups(map: &SharedMap, position: u64, max_bytes: usize, out: &mut V
 }
 
 pub struct LogTailer {
-    map: SharedMap,
+    pub(super) map: SharedMap,
     /// Byte position of its place in the table.
     place: u64,
     pub position: u64,
@@ -127,6 +127,8 @@ impl LogTailer {
         padded_name[..length].copy_from_slice(&name.as_bytes()[..length]);
         map.write(place + log::TAILER_NAME, &padded_name);
         let mut tailer = LogTailer { map, place, position: 0 };
+        // A former holder may have died asleep.
+        tailer.cancel_wait();
         tailer.position = match position {
             None => ring::readable_to(tailer.map.word(log::HEAD)),
             Some(0) => tailer.first_position(),
@@ -161,6 +163,19 @@ impl LogTailer {
         Ok(())
     }
 
+    /// Tell the owner that this tailer is about to sleep. True if there is still nothing to read; else it must not.
+    pub fn prepare_wait(&self) -> bool {
+        waiting::prepare(self.map.word(log::WAITING), self.map.word(log::HEAD), self.waiting_bit(), self.position)
+    }
+
+    pub fn cancel_wait(&self) {
+        waiting::cancel(self.map.word(log::WAITING), self.waiting_bit());
+    }
+
+    fn waiting_bit(&self) -> u64 {
+        1 << ((self.place - log::TAILERS_AT) / log::TAILER_BYTES)
+    }
+
     /// Go on at the oldest record; returns the bytes that were missed.
     pub fn resume_at_oldest(&mut self) -> u64 {
         let oldest = self.first_position();
@@ -170,7 +185,7 @@ impl LogTailer {
         missed
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         self.map.store(self.place + log::TAILER_POSITION, self.position);
         self.map.store(self.place + log::TAILER_SEEN_MS, now_ms());
     }
@@ -178,6 +193,9 @@ impl LogTailer {
 
 impl Drop for LogTailer {
     fn drop(&mut self) {
+        if self.map.load(self.place + log::TAILER_PID) == std::process::id() as u64 {
+            self.cancel_wait();
+        }
         let pid = std::process::id() as u64;
         // A forked child's copy must not give up the parent's place.
         let _ = self
@@ -193,18 +211,23 @@ pub fn tailers(map: &SharedMap) -> Vec<(String, u64, u64, u64)> {
         .map(|index| log::TAILERS_AT + index * log::TAILER_BYTES)
         .filter(|&place| map.load(place + log::TAILER_PID) != 0)
         .map(|place| {
-            let mut name = [0u8; log::TAILER_NAME_BYTES as usize];
-            map.read(place + log::TAILER_NAME, &mut name);
-            let length = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
             let load = |field| map.load(place + field);
             (
-                String::from_utf8_lossy(&name[..length]).into_owned(),
+                name_at(map, place),
                 load(log::TAILER_PID),
                 load(log::TAILER_POSITION),
                 load(log::TAILER_SEEN_MS),
             )
         })
         .collect()
+}
+
+/// Name of the tailer that has, or last had, this place of the table.
+pub fn name_at(map: &SharedMap, place: u64) -> String {
+    let mut name = [0u8; log::TAILER_NAME_BYTES as usize];
+    map.read(place + log::TAILER_NAME, &mut name);
+    let length = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..length]).into_owned()
 }
 
 /// False only if there is certainly no such process.

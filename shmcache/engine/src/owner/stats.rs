@@ -3,6 +3,7 @@
 use super::Owner;
 use crate::hints::ClientTotals;
 use crate::log::tailer::tailers;
+use crate::log::waiting;
 
 #[derive(Default)]
 pub struct Counters {
@@ -59,5 +60,10 @@ impl Owner {
             clients: self.hints.clients(),
             tailers: tailers(self.log.map()),
         }
+    }
+
+    /// Names of the tailers that sleep and now have something to read: to be called after writes, each name comes once per sleep.
+    pub fn waiting_tailers(&self) -> Vec<String> {
+        waiting::take_names(self.log.map())
     }
 }
