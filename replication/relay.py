@@ -137,7 +137,7 @@ class Relay:
             case "welcome":
                 welcome = fields["welcome"]
                 self._log.info(
-                    "following", upstream=link.address, instance=welcome.instance, epoch=welcome.epoch, copying=fields["copying"]
+                    "following", upstream=link.address, upstream_name=welcome.instance, epoch=welcome.epoch, copying=fields["copying"]
                 )
                 if not link._merge:
                     self.region.store(Word.UPSTREAM_SHARDS, welcome.shards)

@@ -271,7 +271,7 @@ class RelayProcess:
             result = self._calls.carry_out(call, arguments, route, reply, trusted=socket is self._admin)
         except (ShmcacheError, _engine.EngineError) as error:
             return reply(error)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
             return reply(ResponseError("PROTOCOL", f"the arguments of the call are not as documented: {error!r}"))
         if result is not None:
             reply(result)

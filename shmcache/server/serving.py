@@ -184,7 +184,7 @@ class Service:
             if call == "wait":
                 return self._wait(message, header, arguments)
             result = self._replicating.call(call, arguments) if call in CALLS else self._call(call, arguments)
-        except (ProtocolError, _engine.EngineError, TypeError, KeyError, ValueError) as error:
+        except (ProtocolError, _engine.EngineError, TypeError, KeyError, ValueError, OverflowError) as error:
             return self._refuse(message[:-2], header, "PROTOCOL", str(error))
         message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
         message[-1] = codec.encode_results([result])

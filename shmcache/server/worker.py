@@ -68,7 +68,8 @@ def _own(settings: dict[str, Any], fds: list[int]) -> _engine.Owner:
         owner = _engine.Owner.attach(*fds)
     if settings["apply_options"]:
         owner.configure(**memory)
-    owner.configure(node=settings["node"], tombstone_life_ms=settings["tombstone_life_ms"])
+    if settings["node"]:
+        owner.configure(node=settings["node"], tombstone_life_ms=settings["tombstone_life_ms"])
     return owner
 
 
