@@ -225,6 +225,18 @@ impl PyReader {
         Ok((next, PyList::new(py, keys)?))
     }
 
+    fn sync_slice<'py>(
+        &self,
+        py: Python<'py>,
+        shard: usize,
+        cursor: u64,
+        max_bytes: usize,
+    ) -> PyResult<(u64, u64, Bound<'py, PyBytes>)> {
+        let reader = self.shard(shard)?;
+        let slice = py.detach(|| reader.copy_slice(cursor, max_bytes)).map_err(errors::unread)?;
+        Ok((slice.next_cursor, slice.applied_position, PyBytes::new(py, &slice.records)))
+    }
+
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
         let reader = self.shard(shard)?;
         header_dict(py, |field| reader.header(field))
