@@ -251,3 +251,10 @@ class LogRecord(NamedTuple):
 
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
+
+def split_records(records: bytes, slots: bytes, shards: int, drop_node: int = 0) -> list[bytes]:
+    """Divide log records among the receiver's shards by `slots` (16384 little-endian uint16, slot -> shard); one `bytes` for each, order kept.
+
+    A group becomes one group in each shard that has a part of it. A flush goes to each shard that owns one of its slots. Records of node `drop_node`
+    are left out, if it is not 0. Raises `EngineError` with the offset of a corrupt record, or of the end of records that end within a group. For one
+    shard and no node it is the input itself, checked. Other threads run meanwhile."""
