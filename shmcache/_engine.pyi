@@ -181,6 +181,13 @@ class Reader:
         """Run any command flagged `local` (one key, or several over all shards) and return its result as `Owner.command` does."""
     def scan(self, shard: int, cursor: int, match: bytes | None, count: int, kind: str | None) -> tuple[int, list[bytes]]:
         """One SCAN step over one shard; the next cursor is 0 when the shard is done."""
+    def sync_slice(self, shard: int, cursor: int, max_bytes: int) -> tuple[int, int, bytes]:
+        """A piece of a full copy of a shard: (next cursor, applied position, records). Cursor 0 begins, next cursor 0 ends.
+
+        The records are `set` records (seq 0; stamp, node, deadline and value of the entry, also past its deadline) and, for tombstones, `delete` records;
+        `max_bytes` is passed by the last bucket, at least one bucket is read. An entry that is there throughout comes at least once. The
+        slices in order, then the log from the FIRST slice's applied position on, are the whole state; older records must not be
+        applied after a slice. Raises `Busy` (nothing was read: call again), `Retired`. Other threads run meanwhile."""
     def shard_info(self, shard: int) -> dict[str, Any]:
         """As `region_info`."""
 
@@ -244,3 +251,10 @@ class LogRecord(NamedTuple):
 
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
+
+def split_records(records: bytes, slots: bytes, shards: int, drop_node: int = 0) -> list[bytes]:
+    """Divide log records among the receiver's shards by `slots` (16384 little-endian uint16, slot -> shard); one `bytes` for each, order kept.
+
+    A group becomes one group in each shard that has a part of it. A flush goes to each shard that owns one of its slots. Records of node `drop_node`
+    are left out, if it is not 0. Raises `EngineError` with the offset of a corrupt record, or of the end of records that end within a group. For one
+    shard and no node it is the input itself, checked. Other threads run meanwhile."""

@@ -3,6 +3,9 @@
 //! A lookup holds a ticket of its bucket (see `bucket.rs`), follows words and lengths only inside the committed heap, copies what it wants, and
 //! throws the copy away unless the ticket, the flush epoch and, for a miss, the key's bucket are still the same.
 
+pub mod copy;
+pub mod walk;
+
 use crate::bucket;
 use crate::clock::now_ms;
 use crate::hints::{mark_at, Hints};

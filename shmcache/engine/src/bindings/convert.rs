@@ -1,8 +1,10 @@
 //! Python objects to argument bytes, replies to Python objects.
 #![allow(unsafe_code)]
 
+use super::errors::EngineError;
 use crate::commands::number::format_float;
 use crate::commands::reply::Sink;
+use crate::layout::SLOT_COUNT;
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -50,12 +52,31 @@ pub fn to_bytes(object: &Bound<PyAny>) -> PyResult<Vec<u8>> {
 pub fn borrow_fd<'a>(fd: i32) -> PyResult<BorrowedFd<'a>> {
     // SAFETY: fcntl only asks whether the number is an open descriptor.
     if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(super::errors::EngineError::new_err(format!(
+        return Err(EngineError::new_err(format!(
             "{fd} is not an open file descriptor"
         )));
     }
     // SAFETY: open just now; the caller's object keeps it open while the call runs, and nothing keeps the borrow longer.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// A slot table, 16384 little-endian u16, that names shards below `shards` only.
+pub fn slot_table(bytes: &[u8], shards: usize) -> PyResult<Vec<u16>> {
+    if bytes.len() != SLOT_COUNT * 2 {
+        return Err(EngineError::new_err(format!(
+            "a slot table has {} bytes, not {}",
+            SLOT_COUNT * 2,
+            bytes.len()
+        )));
+    }
+    let slots: Vec<u16> = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
+    if slots.iter().any(|&shard| shard as usize >= shards) {
+        return Err(EngineError::new_err("the slot table names a shard that is not given"));
+    }
+    Ok(slots)
 }
 
 /// Builds the Python objects of one reply.

@@ -1,10 +1,11 @@
 //! `LogTailer` and `decode_records`.
 
-use super::convert::borrow_fd;
+use super::convert::{borrow_fd, slot_table};
 use super::errors::{self, EngineError};
 use super::reader::PyReader;
+use crate::layout::SLOT_COUNT;
 use crate::log::record::{records, Effect};
-use crate::log::LogTailer;
+use crate::log::{split, LogTailer};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -102,8 +103,7 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
     let row = py.import("shmcache._engine")?.getattr("LogRecord")?;
     let list = PyList::empty(py);
     for item in self::records(records) {
-        let (record, _) =
-            item.map_err(|(at, what)| EngineError::new_err(format!("the record at byte {at} is damaged: {what}")))?;
+        let (record, _) = item.map_err(damaged)?;
         let value = matches!(record.effect, Effect::Set | Effect::Flush).then(|| PyBytes::new(py, record.value));
         let key = PyBytes::new(py, record.key);
         list.append(row.call1((
@@ -121,6 +121,34 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
     Ok(list)
 }
 
+fn damaged((at, what): (usize, &'static str)) -> PyErr {
+    EngineError::new_err(format!("the record at byte {at} is damaged: {what}"))
+}
+
+#[pyfunction]
+#[pyo3(signature = (records, slots, shards, drop_node = 0))]
+fn split_records<'py>(
+    py: Python<'py>,
+    records: Bound<'py, PyBytes>,
+    slots: &[u8],
+    shards: usize,
+    drop_node: u16,
+) -> PyResult<Bound<'py, PyList>> {
+    if shards == 0 || shards > SLOT_COUNT {
+        return Err(EngineError::new_err(format!("records cannot be divided among {shards} shards")));
+    }
+    let slots = slot_table(slots, shards)?;
+    let data = records.as_bytes();
+    if shards == 1 && drop_node == 0 {
+        py.detach(|| split::check(data)).map_err(damaged)?;
+        return PyList::new(py, [records]);
+    }
+    let parts = py
+        .detach(|| split::split(data, &slots, shards, drop_node))
+        .map_err(damaged)?;
+    PyList::new(py, parts.iter().map(|part| PyBytes::new(py, part)))
+}
+
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
     let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"].as_slice();
@@ -131,5 +159,6 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
         module.add(name, row)?;
     }
     module.add_class::<PyLogTailer>()?;
-    module.add_function(wrap_pyfunction!(decode_records, module)?)
+    module.add_function(wrap_pyfunction!(decode_records, module)?)?;
+    module.add_function(wrap_pyfunction!(split_records, module)?)
 }

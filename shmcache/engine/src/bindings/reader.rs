@@ -1,6 +1,6 @@
 //! `Reader`: all shards of an instance, lock-free. Its `get` is the hottest path of the project.
 
-use super::convert::{borrow_fd, bytes_of, to_bytes, value_object, PySink};
+use super::convert::{borrow_fd, bytes_of, slot_table, to_bytes, value_object, PySink};
 use super::errors::{self, EngineError};
 use super::owner::header_dict;
 use crate::clock::now_ms;
@@ -8,7 +8,7 @@ use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
 use crate::commands::table::{self, Command};
 use crate::commands::{glob, read, reply::Sink, resolve, Fail};
-use crate::layout::{header, IndexState, Kind, SLOT_COUNT, WORD};
+use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::{Glimpse, ShardReader, Unread};
 use crate::slots::slot_of;
@@ -95,20 +95,7 @@ impl PyReader {
     #[new]
     #[pyo3(signature = (shards, slots, decode = false))]
     fn new(shards: Vec<(i32, i32)>, slots: &[u8], decode: bool) -> PyResult<PyReader> {
-        if slots.len() != SLOT_COUNT * 2 {
-            return Err(EngineError::new_err(format!(
-                "a slot table has {} bytes, not {}",
-                SLOT_COUNT * 2,
-                slots.len()
-            )));
-        }
-        let slots: Vec<u16> = slots
-            .chunks_exact(2)
-            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-            .collect();
-        if shards.is_empty() || slots.iter().any(|&shard| shard as usize >= shards.len()) {
-            return Err(EngineError::new_err("the slot table names a shard that is not given"));
-        }
+        let slots = slot_table(slots, shards.len())?;
         let shards = shards
             .into_iter()
             .map(|(data, hints)| ShardReader::open(borrow_fd(data)?, borrow_fd(hints)?).map_err(errors::own))
@@ -223,6 +210,18 @@ impl PyReader {
             .map(|key| value_object(py, key, self.decode))
             .collect::<PyResult<Vec<_>>>()?;
         Ok((next, PyList::new(py, keys)?))
+    }
+
+    fn sync_slice<'py>(
+        &self,
+        py: Python<'py>,
+        shard: usize,
+        cursor: u64,
+        max_bytes: usize,
+    ) -> PyResult<(u64, u64, Bound<'py, PyBytes>)> {
+        let reader = self.shard(shard)?;
+        let slice = py.detach(|| reader.copy_slice(cursor, max_bytes)).map_err(errors::unread)?;
+        Ok((slice.next_cursor, slice.applied_position, PyBytes::new(py, &slice.records)))
     }
 
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {

@@ -3,6 +3,7 @@
 pub mod frame;
 pub mod record;
 pub mod ring;
+pub mod split;
 pub mod tailer;
 pub mod waiting;
 pub mod writer;
