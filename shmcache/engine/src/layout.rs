@@ -344,14 +344,6 @@ impl Meta {
     }
 }
 
-impl Meta {
-    /// Who wrote the entry; 0: the only writer.
-    #[inline]
-    pub fn node(self) -> u16 {
-        (self.0 >> 55) as u16
-    }
-}
-
 /// Kind of an entry that stands for a deleted key: no command finds it, replication ships it as a deletion.
 pub const TOMBSTONE_CODE: u8 = 15;
 
