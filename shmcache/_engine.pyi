@@ -188,6 +188,15 @@ class Reader:
         `max_bytes` is passed by the last bucket, at least one bucket is read. An entry that is there throughout comes at least once. The
         slices in order, then the log from the FIRST slice's applied position on, are the whole state; older records must not be
         applied after a slice. Raises `Busy` (nothing was read: call again), `Retired`. Other threads run meanwhile."""
+    def slot_digests(self, shard: int, now_ms: int) -> bytes:
+        """16384 little-endian uint64: per slot the sum of its entries' digests (key, value, stamp, node, deadline, kind), so that two hosts can compare
+        whatever their numbers of shards; digests of several shards add up, modulo 2**64. Tombstones and entries whose deadline is not
+        after `now_ms` are left out. Exact only if nothing is written meanwhile. Raises `Busy`, `Retired`. Other threads run meanwhile."""
+    def slot_entries(
+        self, shard: int, slots: bytes, now_ms: int, max_entries: int
+    ) -> list[tuple[bytes, int, int, int]]:
+        """(key, stamp, node, digest) of the entries that `slot_digests` sums up in the slots whose bits are set (a bitmap as for `Owner.set_slots`), in no
+        order. Raises `EngineError` if there are more than `max_entries`, `Busy`, `Retired`. Other threads run meanwhile."""
     def shard_info(self, shard: int) -> dict[str, Any]:
         """As `region_info`."""
 

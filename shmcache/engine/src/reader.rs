@@ -4,6 +4,7 @@
 //! throws the copy away unless the ticket, the flush epoch and, for a miss, the key's bucket are still the same.
 
 pub mod copy;
+pub mod digest;
 pub mod walk;
 
 use crate::bucket;

@@ -79,6 +79,13 @@ pub fn slot_table(bytes: &[u8], shards: usize) -> PyResult<Vec<u16>> {
     Ok(slots)
 }
 
+/// A bit per slot: bit s%8 of byte s/8.
+pub fn slot_bitmap(bytes: &[u8]) -> PyResult<&[u8; SLOT_COUNT / 8]> {
+    bytes
+        .try_into()
+        .map_err(|_| EngineError::new_err(format!("a slot bitmap has {} bytes", SLOT_COUNT / 8)))
+}
+
 /// Builds the Python objects of one reply.
 pub struct PySink<'py> {
     py: Python<'py>,

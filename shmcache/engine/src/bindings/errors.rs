@@ -4,6 +4,7 @@ use crate::commands::Fail;
 use crate::log::frame::MAX_FRAME_BYTES;
 use crate::log::{FrameError, TailError};
 use crate::owner::OwnError;
+use crate::reader::digest::Unlisted;
 use crate::reader::Unread;
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
@@ -56,6 +57,13 @@ pub fn tail(error: TailError) -> PyErr {
             EngineError::new_err(format!("the record at log position {position} is damaged: {what}"))
         }
         TailError::Io(error) => EngineError::new_err(error.to_string()),
+    }
+}
+
+pub fn unlisted(error: Unlisted, max_entries: usize) -> PyErr {
+    match error {
+        Unlisted::Unread(error) => unread(error),
+        Unlisted::TooMany => EngineError::new_err(format!("these slots have more than {max_entries} entries")),
     }
 }
 

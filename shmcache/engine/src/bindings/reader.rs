@@ -1,6 +1,6 @@
 //! `Reader`: all shards of an instance, lock-free. Its `get` is the hottest path of the project.
 
-use super::convert::{borrow_fd, bytes_of, slot_table, to_bytes, value_object, PySink};
+use super::convert::{borrow_fd, bytes_of, slot_bitmap, slot_table, to_bytes, value_object, PySink};
 use super::errors::{self, EngineError};
 use super::owner::header_dict;
 use crate::clock::now_ms;
@@ -10,6 +10,7 @@ use crate::commands::table::{self, Command};
 use crate::commands::{glob, read, reply::Sink, resolve, Fail};
 use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
+use crate::reader::digest::SlotEntry;
 use crate::reader::{Glimpse, ShardReader, Unread};
 use crate::slots::slot_of;
 use pyo3::prelude::*;
@@ -222,6 +223,30 @@ impl PyReader {
         let reader = self.shard(shard)?;
         let slice = py.detach(|| reader.copy_slice(cursor, max_bytes)).map_err(errors::unread)?;
         Ok((slice.next_cursor, slice.applied_position, PyBytes::new(py, &slice.records)))
+    }
+
+    fn slot_digests<'py>(&self, py: Python<'py>, shard: usize, now_ms: u64) -> PyResult<Bound<'py, PyBytes>> {
+        let reader = self.shard(shard)?;
+        let digests = py.detach(|| reader.slot_digests(now_ms)).map_err(errors::unread)?;
+        let bytes: Vec<u8> = digests.into_iter().flat_map(u64::to_le_bytes).collect();
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn slot_entries<'py>(
+        &self,
+        py: Python<'py>,
+        shard: usize,
+        slots: &[u8],
+        now_ms: u64,
+        max_entries: usize,
+    ) -> PyResult<Vec<(Bound<'py, PyBytes>, u64, u16, u64)>> {
+        let reader = self.shard(shard)?;
+        let slots = slot_bitmap(slots)?;
+        let entries = py
+            .detach(|| reader.slot_entries(slots, now_ms, max_entries))
+            .map_err(|error| errors::unlisted(error, max_entries))?;
+        let row = |entry: SlotEntry| (PyBytes::new(py, &entry.key), entry.stamp, entry.node, entry.digest);
+        Ok(entries.into_iter().map(row).collect())
     }
 
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
