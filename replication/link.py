@@ -212,12 +212,16 @@ class Link:
         known = positions_to_follow(welcome, identity, self._own_heads())
         self.last_error = ""
         self.shards = []
+        self._acks_due.clear()
         for number in range(welcome.shards):
             position = known.get(number)
             shard = ShardLink(ShardFollower(position or 0), applied=position or 0, slots=slot_bitmap(welcome.slots, number))
             self.shards.append(shard)
             if position is None:
                 shard.phase = "copying" if self._merge else "marking"
+            else:
+                # What is here already counts for the upstream as well.
+                self._acks_due.add(number)
         copying = [number for number in range(welcome.shards) if number not in known]
         self._on_event("welcome", {"welcome": welcome, "copying": copying})
         if copying:

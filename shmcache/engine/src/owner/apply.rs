@@ -48,6 +48,7 @@ impl Owner {
         if !group.is_empty() {
             return Err(ApplyError::Corrupt(start, "the records end in the middle of a group"));
         }
+        self.publish_gauges();
         Ok(effective)
     }
 
