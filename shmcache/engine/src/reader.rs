@@ -139,7 +139,7 @@ impl ShardReader {
                     } else {
                         0
                     };
-                    if deadline != 0 && deadline <= now_ms() {
+                    if glimpse.meta.has_deadline() && glimpse.meta.is_tombstone() || deadline != 0 && deadline <= now_ms() {
                         None
                     } else {
                         Some((copy(&self.map, glimpse), place))
@@ -279,7 +279,7 @@ impl ShardReader {
                 let word = IndexWord(self.map.load(at + WORD * number));
                 if word.is_link() {
                     next = Some(word.offset());
-                } else if !word.is_empty() {
+                } else if !word.is_empty() && !word.is_tombstone() {
                     let meta = self.meta_at(word.offset())?;
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
