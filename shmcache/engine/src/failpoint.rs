@@ -24,6 +24,7 @@ fail_points! {
     SplitFilled, SplitPublished, SplitMoved,
     FlushEpoch, FlushBuckets,
     GroupLogged, GroupHalfApplied, EntryMoved,
+    TombstoneWritten, TombstoneLinked,
 }
 
 const NONE: u32 = u32::MAX;

@@ -45,6 +45,13 @@ pub fn bounded(steps: &mut u32) {
     assert!(*steps <= MAX_CHAIN, "the chain of a bucket has no end: the region is damaged");
 }
 
+/// Entries that a split put into the new bucket.
+#[derive(Clone, Copy, Default)]
+pub struct Moved {
+    pub keys: u64,
+    pub tombstones: u64,
+}
+
 pub struct Index {
     base: u64,
     seed: u64,
@@ -292,14 +299,14 @@ impl Index {
         }
     }
 
-    /// True if a split is due at this number of keys.
+    /// True if a split is due at this number of entries.
     #[inline]
-    pub fn wants_split(&self, keys: u64) -> bool {
-        keys * LOAD_DENOMINATOR > self.state.buckets() * LOAD_NUMERATOR
+    pub fn wants_split(&self, entries: u64) -> bool {
+        entries * LOAD_DENOMINATOR > self.state.buckets() * LOAD_NUMERATOR
     }
 
-    /// Split one bucket in two; how many entries went to the new one. An error leaves everything as it was (chains get longer instead).
-    pub fn split(&mut self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints) -> Result<u64, Full> {
+    /// Split one bucket in two; which entries went to the new one. An error leaves everything as it was (chains get longer instead).
+    pub fn split(&mut self, map: &mut OwnerMap, heap: &mut Heap, hints: &mut Hints) -> Result<Moved, Full> {
         let old = self.state.split();
         let new = self.state.buckets();
         self.commit_buckets(map, hints, new + 1)?;
@@ -346,7 +353,11 @@ impl Index {
         self.close_ranks(map, hints, old, &stay);
         self.end_change(map, old);
         self.trim(map, heap, hints, old);
-        Ok(go.len() as u64)
+        let tombstones = go.iter().filter(|&&(word, _)| IndexWord(word).is_tombstone()).count() as u64;
+        Ok(Moved {
+            keys: go.len() as u64 - tombstones,
+            tombstones,
+        })
     }
 
     /// Write `words` into an unreachable bucket and its overflow buckets.

@@ -309,7 +309,7 @@ impl ShardReader {
                 let word = IndexWord(self.map.load(at + WORD * number));
                 if word.is_link() {
                     next = Some(word.offset());
-                } else if !word.is_empty() {
+                } else if !word.is_empty() && !word.is_tombstone() {
                     let meta = self.meta_at(word.offset())?;
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());

@@ -163,6 +163,7 @@ impl PyOwner {
                 "lfu_log_factor" => sampling[1] = Some(value.extract()?),
                 "lfu_decay_ms" => sampling[2] = Some(value.extract()?),
                 "epoch" => owner.set_epoch(value.extract()?),
+                "tombstone_life_ms" => owner.set_tombstone_life(value.extract()?).map_err(EngineError::new_err)?,
                 "replica" => owner.set_replica(value.extract()?),
                 "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
                 _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
@@ -229,6 +230,10 @@ impl PyOwner {
         let dict = PyDict::new(py);
         for (name, value) in [
             ("keys", stats.keys),
+            ("tombstones", stats.tombstones),
+            ("tombstones_dropped", counters.tombstones_dropped),
+            ("flush_marks", stats.flush_marks),
+            ("flush_marks_dropped", stats.flush_marks_dropped),
             ("used_bytes", stats.used_bytes),
             ("memory_bytes", stats.memory_bytes),
             ("heap_used_bytes", stats.heap_used_bytes),

@@ -68,6 +68,9 @@ impl Owner {
             return Ok(self.replay_flush(record, newest));
         }
         let origin = record.origin();
+        if self.comes_too_late(record) {
+            return Ok(false);
+        }
         let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
         if let Some(found) = &found {
             if self.confirms(found, record) {
@@ -93,11 +96,11 @@ impl Owner {
             }
             Effect::Delete | Effect::Expired | Effect::Evicted => match found {
                 Some(found) if self.overrules(&found, origin) => self.erase(&found, record.effect),
-                Some(found) => self.erase_as(&found, record.effect, origin),
-                None => return Ok(false),
+                Some(found) => self.erase_as(&found, record.effect, origin, self.buries()),
+                None => return Ok(self.buries() && self.bury_unknown(record)),
             },
             Effect::Deadline => match found {
-                Some(found) if found.meta.has_deadline() => {
+                Some(found) if found.meta.has_deadline() && !found.meta.is_tombstone() => {
                     self.change_deadline(record.key, found.place, found.offset, record.deadline, origin);
                 }
                 _ => return Ok(false),
@@ -105,6 +108,12 @@ impl Owner {
             Effect::Flush | Effect::SetRef => unreachable!("handled above, or refused by `check`"),
         }
         Ok(true)
+    }
+
+    /// True if the key's slot was flushed after the record was made.
+    #[inline]
+    fn comes_too_late(&self, record: &Record) -> bool {
+        self.node != 0 && self.flush_marks.refuse(record.key, record.origin())
     }
 
     /// True if an entry yields to a record of its key: it is older, or stale and thereby worth nothing.
@@ -154,6 +163,9 @@ impl Owner {
     fn replay_in_group(&mut self, record: &Record) -> Result<bool, ApplyError> {
         self.see_stamp(record.stamp);
         let origin = record.origin();
+        if self.comes_too_late(record) {
+            return Ok(false);
+        }
         let pending = self.group.as_ref().and_then(|group| group.pending(record.key));
         let found = self.index.find(&self.map, self.index.hash(record.key), record.key);
         match (&pending, &found) {
@@ -175,13 +187,16 @@ impl Owner {
             }
             Effect::Delete | Effect::Expired | Effect::Evicted => {
                 let there = pending.map_or(found.is_some(), |pending| pending.offset.is_some());
+                if self.buries() {
+                    self.hold_slot(record.key);
+                }
                 self.pend(record.key, None, origin, record.effect);
-                return Ok(there);
+                return Ok(there || self.buries());
             }
             Effect::Deadline => {
                 let offset = match pending {
                     Some(pending) => pending.offset,
-                    None => found.map(|found| found.offset),
+                    None => found.filter(|found| !found.meta.is_tombstone()).map(|found| found.offset),
                 };
                 let Some(offset) = offset else { return Ok(false) };
                 let entry = Entry {

@@ -16,7 +16,7 @@ type Model = BTreeMap<Vec<u8>, (Vec<u8>, bool)>;
 static TURN: Mutex<()> = Mutex::new(());
 
 /// Wait for the fail points; simulated crashes are not worth a backtrace.
-fn take_turn() -> MutexGuard<'static, ()> {
+pub(super) fn take_turn() -> MutexGuard<'static, ()> {
     let turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     std::panic::set_hook(Box::new(|info| {
         if info.payload().downcast_ref::<&str>() != Some(&SIMULATED_CRASH) {
@@ -29,7 +29,7 @@ fn take_turn() -> MutexGuard<'static, ()> {
 const FAR: &[u8] = b"4102444800"; // 2100-01-01
 
 /// One operation on the model and the commands that make it.
-enum Operation {
+pub(super) enum Operation {
     Set(Vec<u8>, Vec<u8>),
     SetWithDeadline(Vec<u8>, Vec<u8>),
     Delete(Vec<u8>),
@@ -41,7 +41,7 @@ enum Operation {
     Flush,
 }
 
-fn random_operation(random: &mut Random, keys: u64, nested: bool) -> Operation {
+pub(super) fn random_operation(random: &mut Random, keys: u64, nested: bool) -> Operation {
     let key = |random: &mut Random| format!("key:{}", random.below(keys)).into_bytes();
     let value = |random: &mut Random| {
         let length = match random.below(40) {
@@ -99,7 +99,7 @@ impl Operation {
         }
     }
 
-    fn on_owner(&self, owner: &mut Owner) {
+    pub(super) fn on_owner(&self, owner: &mut Owner) {
         let expect_ok = |reply: Vec<u8>| assert_ne!(reply[0], 0xc7, "{}", String::from_utf8_lossy(&reply));
         match self {
             Operation::Set(key, value) => expect_ok(run(owner, &[b"SET", key, value])),
@@ -178,6 +178,7 @@ fn crash_rounds(rounds: u64, seed: u64) -> BTreeMap<&'static str, u64> {
                 point,
                 FailPoint::HeapGrown
                     | FailPoint::DeadlineStored
+                    | FailPoint::NodeStored
                     | FailPoint::StampStored
                     | FailPoint::SplitFilled
                     | FailPoint::SplitPublished
@@ -253,7 +254,7 @@ fn nothing_acknowledged_is_lost_at_any_fail_point() {
     let fired = crash_rounds(rounds, seed);
     let crashes: u64 = fired.values().sum();
     println!("{crashes} crashes in {rounds} rounds: {fired:?}");
-    // These need a small ring, full memory, or luck: the tests below reach them for certain.
+    // These need a small ring, full memory, several nodes, or luck: the tests below and in crash_tests_nodes.rs reach them for certain.
     let elsewhere = BTreeSet::from([
         "LogTailMoved",
         "EntryMoved",
@@ -261,7 +262,10 @@ fn nothing_acknowledged_is_lost_at_any_fail_point() {
         "IndexGrown",
         "ChainTrimmed",
         "DeadlineStored",
+        "NodeStored",
         "StampStored",
+        "TombstoneWritten",
+        "TombstoneLinked",
     ]);
     for (name, _) in FAIL_POINTS.iter().filter(|(name, _)| !elsewhere.contains(name)) {
         assert!(fired.contains_key(name), "{name} was never reached");
@@ -289,6 +293,7 @@ fn seldom_points_are_reached_for_certain() {
         FailPoint::IndexGrown,
         FailPoint::ChainTrimmed,
         FailPoint::DeadlineStored,
+        FailPoint::NodeStored,
         FailPoint::StampStored,
     ];
     for point in points {

@@ -2,7 +2,9 @@
 
 use super::evict::Evictor;
 use super::group::Group;
+use super::marks::FlushMarks;
 use super::stats::Counters;
+use super::tombstone::{DEFAULT_TOMBSTONE_LIFE_MS, MAX_TOMBSTONE_LIFE_MS};
 use super::{Owner, Policy, Recovery};
 use crate::clock::now_ms;
 use crate::deadlines::Deadlines;
@@ -169,6 +171,13 @@ impl Owner {
             now_ms: now_ms(),
             last_stamp,
             keys,
+            tombstones: map.load(header::TOMBSTONES),
+            tombstone_life_ms: match map.load(header::TOMBSTONE_LIFE_MS) {
+                0 => DEFAULT_TOMBSTONE_LIFE_MS,
+                life => life.min(MAX_TOMBSTONE_LIFE_MS),
+            },
+            tombstone_bucket: 0,
+            flush_marks: FlushMarks::load(&map),
             memory_bytes: map.load(header::MEMORY_BYTES),
             epoch: map.load(header::EPOCH) as u32,
             node: map.load(header::NODE).min(MAX_NODE as u64) as u16,

@@ -2,6 +2,7 @@
 //! readers leave: a whole bucket is a sample, since its entries and their marks are two cache lines. The best candidates seen
 //! stay in a pool between evictions.
 
+use super::tombstone::DROP_PROBES;
 use super::Owner;
 use crate::hints::{Hints, COUNTER_INIT, MARK_CLOCK, MARK_COUNTER, MARK_NONE};
 use crate::index::{Found, Place};
@@ -245,10 +246,13 @@ impl Owner {
         });
     }
 
-    /// Evict the best of some sampled entries. False if the policy forbids it or there is nothing it could take.
+    /// Forget a deletion, else evict the best of some sampled entries. False if the policy forbids it or there is nothing it could take.
     pub(super) fn evict_one(&mut self) -> bool {
+        if self.drop_tombstone(DROP_PROBES) {
+            return true;
+        }
         if self.replica || self.evictor.policy == Policy::NoEviction || self.keys == 0 {
-            return false;
+            return self.drop_tombstone(u64::MAX);
         }
         for _ in 0..4 {
             self.sample();
@@ -259,7 +263,7 @@ impl Owner {
                 }
             }
         }
-        false
+        self.drop_tombstone(u64::MAX)
     }
 
     /// Put the entries of random buckets into the pool until `samples` have been seen.
@@ -275,7 +279,7 @@ impl Owner {
             let bucket = self.evictor.random() % buckets;
             places.clear();
             self.index.for_each(&self.map, bucket, |place, word| {
-                if !volatile_only || word.has_deadline() {
+                if !word.is_tombstone() && (!volatile_only || word.has_deadline()) {
                     places.push((place, word));
                 }
             });

@@ -5,6 +5,7 @@
 //! that all of them lie in the scope, which takes a look at every key unless HELD_SLOTS in the header says so: it is the hash of a bitmap
 //! that contains the slot of each entry.
 
+use super::marks::ranges;
 use super::Owner;
 use crate::failpoint::{pass, FailPoint};
 use crate::layout::*;
@@ -60,7 +61,7 @@ impl Owner {
     }
 
     fn is_empty(&self) -> bool {
-        self.walk.is_none() && self.keys == 0
+        self.walk.is_none() && self.keys == 0 && self.tombstones == 0
     }
 
     /// FLUSHALL: everything that the shard owns.
@@ -92,6 +93,9 @@ impl Owner {
 
     /// Delete what lies in the scope and is older. It may have been done in part already.
     pub(super) fn flush_scope(&mut self, origin: Origin, scope: &[u8], all_older: bool) {
+        if self.buries() {
+            self.flush_marks.add(&mut self.map, origin, &ranges(scope));
+        }
         let all_inside = scope.is_empty() || held_hash(scope) == self.held_slots;
         if all_older && all_inside {
             self.drop_all();
@@ -132,6 +136,16 @@ impl Owner {
     /// Replay a flush. `newest` is the largest stamp seen before it. One that would change nothing is not logged again.
     pub(super) fn replay_flush(&mut self, record: &Record, newest: u64) -> bool {
         let all_older = newest < record.stamp;
+        if self.buries() {
+            // Marks tell what was flushed already, so that a flush does not go round between relays for ever.
+            let (origin, ranges) = (record.origin(), ranges(record.value));
+            let done =
+                self.flush_marks.know(origin, &ranges) || self.flush_marks.are_all_newer(origin) && !self.would_flush(record);
+            if !done {
+                self.flush_as(origin, record.value, all_older);
+            }
+            return !done;
+        }
         if !all_older && !self.would_flush(record) {
             return false;
         }

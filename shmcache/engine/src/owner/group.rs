@@ -90,7 +90,10 @@ impl Owner {
     }
 
     fn free_pending(&mut self, pending: Option<Pending>) {
-        if let Some(Pending { offset: Some(offset), .. }) = pending {
+        if let Some(Pending {
+            offset: Some(offset), ..
+        }) = pending
+        {
             self.free_entry(offset);
         }
     }
@@ -127,7 +130,9 @@ impl Owner {
         }
         let mut writes: Vec<(Vec<u8>, Pending)> = group.pending.into_iter().collect();
         writes.sort_unstable_by_key(|(_, pending)| pending.origin);
-        writes.retain(|(key, pending)| pending.offset.is_some() || self.index.find(&self.map, self.index.hash(key), key).is_some());
+        writes.retain(|(key, pending)| {
+            pending.offset.is_some() || self.buries() || self.index.find(&self.map, self.index.hash(key), key).is_some()
+        });
         let bytes: u64 = writes
             .iter()
             .map(|(key, pending)| record_bytes(key.len(), pending.offset.map_or(0, |offset| self.logged_bytes(offset))))
@@ -170,6 +175,9 @@ impl Owner {
                 None => {
                     if let Some(found) = self.index.find(&self.map, hash, &key) {
                         self.unlink(&found);
+                    }
+                    if self.buries() {
+                        self.bury(&key, pending.origin);
                     }
                 }
             }

@@ -40,6 +40,7 @@ impl Owner {
 
     pub fn publish_gauges(&mut self) {
         self.map.store(header::KEYS, self.keys);
+        self.map.store(header::TOMBSTONES, self.tombstones);
         let used = self.used_bytes();
         self.map.store(header::USED_BYTES, used);
     }
@@ -66,7 +67,13 @@ impl Owner {
         }
         for word in expired {
             // Deleting moves words within the chain, so each is looked for anew.
-            if let Some(found) = self.found_word(bucket, word) {
+            let Some(found) = self.found_word(bucket, word) else {
+                continue;
+            };
+            if word.is_tombstone() {
+                // Every node forgets it by itself.
+                self.unlink(&found);
+            } else {
                 self.erase(&found, Effect::Expired);
             }
         }
@@ -154,7 +161,7 @@ impl Owner {
     /// Walk everything and check that the accounts add up.
     pub fn verify(&mut self) -> Result<u64, String> {
         self.finish_walk()?;
-        let mut keys = 0;
+        let (mut keys, mut tombstones) = (0, 0);
         let mut bytes = 0;
         let mut error = None;
         for bucket in 0..self.index.state.buckets() {
@@ -162,7 +169,11 @@ impl Owner {
                 return Err(format!("bucket {bucket} is marked as being changed"));
             }
             self.index.for_each(&self.map, bucket, |_, word| {
-                keys += 1;
+                if word.is_tombstone() {
+                    tombstones += 1;
+                } else {
+                    keys += 1;
+                }
                 let offset = word.offset();
                 let meta = Meta(self.map.load(offset.0 + WORD));
                 bytes += crate::heap::Heap::footprint(meta.entry_bytes());
@@ -175,6 +186,11 @@ impl Owner {
                 } else if meta.has_deadline() != word.has_deadline() {
                     error = Some(format!(
                         "the entry at {} and its index word disagree about a deadline",
+                        offset.0
+                    ));
+                } else if meta.is_tombstone() != word.is_tombstone() {
+                    error = Some(format!(
+                        "the entry at {} and its index word disagree about a tombstone",
                         offset.0
                     ));
                 } else if self
@@ -190,8 +206,11 @@ impl Owner {
         if let Some(error) = error {
             return Err(error);
         }
-        if keys != self.keys {
-            return Err(format!("{keys} keys in the index, {} by count", self.keys));
+        if (keys, tombstones) != (self.keys, self.tombstones) {
+            return Err(format!(
+                "{keys} keys and {tombstones} tombstones in the index, {} and {} by count",
+                self.keys, self.tombstones
+            ));
         }
         let chains: u64 = self
             .heap

@@ -12,11 +12,14 @@
 mod apply;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod crash_tests_nodes;
 mod create;
 mod evict;
 mod flush;
 mod group;
 mod housekeeping;
+mod marks;
 mod rebuild;
 mod recover;
 mod redo;
@@ -25,6 +28,7 @@ mod stale;
 mod stats;
 #[cfg(test)]
 pub mod testing;
+mod tombstone;
 mod write;
 
 pub use apply::ApplyError;
@@ -43,6 +47,7 @@ use crate::log::{Effect, LogWriter};
 use crate::memory::OwnerMap;
 use evict::Evictor;
 use group::Group;
+use marks::FlushMarks;
 use rebuild::Walk;
 use stats::Counters;
 
@@ -82,7 +87,13 @@ pub struct Owner {
     /// Unix ms, read once per batch: all commands of a batch see one time.
     pub now_ms: u64,
     last_stamp: u64,
+    /// Living keys: tombstones are not among them.
     keys: u64,
+    tombstones: u64,
+    tombstone_life_ms: u64,
+    /// Where the search for tombstones to drop goes on.
+    tombstone_bucket: u64,
+    flush_marks: FlushMarks,
     memory_bytes: u64,
     epoch: u32,
     /// Own number among several writers; 0 = there is one.
@@ -177,6 +188,9 @@ impl Owner {
             meta: found.meta,
             place: Some(found.place),
         };
+        if found.meta.has_deadline() && found.meta.is_tombstone() {
+            return None;
+        }
         if found.meta.has_deadline() && self.is_expired(&entry) {
             // A replica deletes when its primary says so.
             if !self.replica {
@@ -244,7 +258,7 @@ impl Owner {
         self.index.state
     }
 
-    /// Entries of one bucket, expired ones left out.
+    /// Entries of one bucket, tombstones and expired ones left out.
     pub fn bucket_entries(&self, bucket: u64, mut visit: impl FnMut(Entry)) {
         self.index.for_each(&self.map, bucket, |place, word| {
             let entry = Entry {
@@ -252,7 +266,7 @@ impl Owner {
                 meta: Meta(self.map.load(word.offset().0 + WORD)),
                 place: Some(place),
             };
-            if !self.is_expired(&entry) {
+            if !word.is_tombstone() && !self.is_expired(&entry) {
                 visit(entry);
             }
         });

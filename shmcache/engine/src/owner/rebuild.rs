@@ -2,16 +2,18 @@
 //! (see `heap/rebuild.rs`). Reading and writing go on meanwhile.
 
 use super::Owner;
-use crate::index::MAX_CHAIN;
+use crate::index::{Moved, MAX_CHAIN};
 use crate::layout::*;
 
 /// Buckets walked between two looks at the clock.
 pub const SLICE_BUCKETS: u64 = 512;
 
-/// How far the walk is. Buckets below `next_bucket` are counted in `keys`, and what happens to them later is added and subtracted.
+/// How far the walk is. Buckets below `next_bucket` are counted in `keys` and `tombstones`, and what happens to them later is added and subtracted.
+#[derive(Default)]
 pub struct Walk {
     pub next_bucket: u64,
     pub keys: u64,
+    pub tombstones: u64,
 }
 
 impl Owner {
@@ -21,15 +23,19 @@ impl Owner {
             return Ok(false);
         };
         let end = (next_bucket + buckets).min(self.index.state.buckets());
-        let mut keys = 0;
+        let (mut keys, mut tombstones) = (0, 0);
         for bucket in next_bucket..end {
-            keys += self.walk_bucket(bucket)?;
+            let (more, dead) = self.walk_bucket(bucket)?;
+            keys += more;
+            tombstones += dead;
         }
         if let Some(walk) = &mut self.walk {
             walk.next_bucket = end;
             walk.keys += keys;
+            walk.tombstones += tombstones;
             if end == self.index.state.buckets() {
                 self.keys = walk.keys;
+                self.tombstones = walk.tombstones;
                 self.walk = None;
                 self.heap.become_sure(&mut self.map);
                 self.publish_gauges();
@@ -43,8 +49,9 @@ impl Owner {
         Ok(())
     }
 
-    fn walk_bucket(&mut self, bucket: u64) -> Result<u64, String> {
-        let mut keys = 0;
+    /// Keys and tombstones of a bucket.
+    fn walk_bucket(&mut self, bucket: u64) -> Result<(u64, u64), String> {
+        let (mut keys, mut tombstones) = (0, 0);
         let mut at = self.index.bucket_at(bucket);
         for _ in 0..MAX_CHAIN {
             let mut next = None;
@@ -61,42 +68,55 @@ impl Owner {
                     self.heap.see(word.offset(), || BUCKET_BYTES);
                     next = Some(word.offset());
                 } else {
-                    keys += 1;
+                    if word.is_tombstone() {
+                        tombstones += 1;
+                    } else {
+                        keys += 1;
+                    }
                     self.heap
                         .see(word.offset(), || Meta(map.load(word.offset().0 + WORD)).entry_bytes());
                 }
             }
             match next {
                 Some(offset) => at = offset.0,
-                None => return Ok(keys),
+                None => return Ok((keys, tombstones)),
             }
         }
         Err(format!("the chain of bucket {bucket} has no end"))
     }
 
-    /// A key was linked into this bucket.
+    /// An entry was linked into this bucket.
     #[inline]
-    pub(super) fn key_added(&mut self, bucket: u64) {
-        self.keys += 1;
-        if let Some(walk) = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket) {
-            walk.keys += 1;
+    pub(super) fn entry_added(&mut self, bucket: u64, meta: Meta) {
+        let walk = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket);
+        if meta.is_tombstone() {
+            self.tombstones += 1;
+            walk.into_iter().for_each(|walk| walk.tombstones += 1);
+        } else {
+            self.keys += 1;
+            walk.into_iter().for_each(|walk| walk.keys += 1);
         }
     }
 
     #[inline]
-    pub(super) fn key_removed(&mut self, bucket: u64) {
+    pub(super) fn entry_removed(&mut self, bucket: u64, meta: Meta) {
+        let walk = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket);
         // Saturating: an estimate until the walk is through.
-        self.keys = self.keys.saturating_sub(1);
-        if let Some(walk) = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket) {
-            walk.keys -= 1;
+        if meta.is_tombstone() {
+            self.tombstones = self.tombstones.saturating_sub(1);
+            walk.into_iter().for_each(|walk| walk.tombstones -= 1);
+        } else {
+            self.keys = self.keys.saturating_sub(1);
+            walk.into_iter().for_each(|walk| walk.keys -= 1);
         }
     }
 
-    /// A split moved keys out of this bucket to the index's end, where the walk comes last.
+    /// A split moved entries out of this bucket to the index's end, where the walk comes last.
     #[inline]
-    pub(super) fn keys_moved(&mut self, bucket: u64, count: u64) {
+    pub(super) fn entries_moved(&mut self, bucket: u64, moved: Moved) {
         if let Some(walk) = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket) {
-            walk.keys -= count;
+            walk.keys -= moved.keys;
+            walk.tombstones -= moved.tombstones;
         }
     }
 }

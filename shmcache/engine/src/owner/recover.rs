@@ -107,7 +107,7 @@ impl Owner {
         let log = LogWriter::attach(log_map, seq);
         let mut owner = Owner::assemble(map, heap, index, hints, log, deadlines, recovery, keys, last_stamp, begun);
         // Redoing needs no more memory than the limit had granted, but must not evict before all of it is done.
-        owner.walk = Some(Walk { next_bucket: 0, keys: 0 });
+        owner.walk = Some(Walk::default());
         owner.heap.page_limit = u64::MAX;
         let limit = std::mem::replace(&mut owner.memory_bytes, u64::MAX);
         for (record, _) in records(&redo).flatten() {

@@ -38,6 +38,10 @@ impl Owner {
                 if let (Some(found), true) = (found, newer) {
                     self.unlink(&found);
                 }
+                // A sweep of stale entries buries none.
+                if newer && self.buries() && !found.is_some_and(|found| found.meta.is_stale()) {
+                    self.bury(record.key, origin);
+                }
             }
             Effect::Deadline => {
                 if let (Some(found), true) = (found, newer) {

@@ -48,6 +48,10 @@ impl Owner {
     }
 
     pub(super) fn limit_pages(&mut self) {
-        self.heap.page_limit = if self.replica { u64::MAX } else { page_limit(self.memory_bytes) };
+        self.heap.page_limit = if self.replica {
+            u64::MAX
+        } else {
+            page_limit(self.memory_bytes)
+        };
     }
 }

@@ -43,7 +43,9 @@ impl Owner {
         let next = self.walk_buckets(cursor, budget, |owner, bucket| {
             for word in owner.words_where(bucket, scope, Meta::is_stale) {
                 if let Some(found) = owner.found_word(bucket, word) {
-                    owner.erase(&found, Effect::Delete);
+                    // No tombstone: what the sync does not have may yet come from another node.
+                    let origin = owner.next_origin();
+                    owner.erase_as(&found, Effect::Delete, origin, false);
                     deleted += 1;
                 }
             }

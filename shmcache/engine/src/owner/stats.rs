@@ -15,11 +15,16 @@ pub struct Counters {
     pub batches: u64,
     pub errors: u64,
     pub compactions: u64,
+    /// Deletions that were forgotten before their time, or not remembered at all, for want of memory.
+    pub tombstones_dropped: u64,
 }
 
 /// All of it at one moment.
 pub struct Stats {
     pub keys: u64,
+    pub tombstones: u64,
+    pub flush_marks: u64,
+    pub flush_marks_dropped: u64,
     pub used_bytes: u64,
     pub memory_bytes: u64,
     pub heap_used_bytes: u64,
@@ -45,6 +50,9 @@ impl Owner {
     pub fn stats(&self) -> Stats {
         Stats {
             keys: self.keys,
+            tombstones: self.tombstones,
+            flush_marks: self.flush_marks.count(),
+            flush_marks_dropped: self.flush_marks.dropped,
             used_bytes: self.used_bytes(),
             memory_bytes: self.memory_bytes,
             heap_used_bytes: self.heap.used_bytes(),

@@ -8,6 +8,7 @@ use crate::heap::{Full, Heap};
 use crate::index::{Found, Place};
 use crate::layout::*;
 use crate::log::{Effect, Record};
+use smallvec::SmallVec;
 
 impl Owner {
     #[inline]
@@ -126,15 +127,7 @@ impl Owner {
     }
 
     #[inline]
-    pub(super) fn stage_set(
-        &mut self,
-        key: &[u8],
-        value: &[u8],
-        offset: Offset,
-        origin: Origin,
-        deadline: u64,
-        more: bool,
-    ) {
+    pub(super) fn stage_set(&mut self, key: &[u8], value: &[u8], offset: Offset, origin: Origin, deadline: u64, more: bool) {
         let record = Record {
             seq: 0,
             stamp: origin.stamp,
@@ -188,12 +181,21 @@ impl Owner {
             Some(old) => {
                 self.heap.free(&mut self.map, old.offset, old.meta.entry_bytes());
                 pass(FailPoint::EntryFreed);
-                self.evictor.touch(&self.hints, self.index.mark_at(place.at));
+                if old.meta.is_tombstone() == meta.is_tombstone() {
+                    self.evictor.touch(&self.hints, self.index.mark_at(place.at));
+                } else {
+                    self.entry_removed(place.bucket, old.meta);
+                    self.entry_added(place.bucket, meta);
+                    self.evictor.mark_new(&self.hints, self.index.mark_at(place.at));
+                }
             }
             None => {
-                self.key_added(place.bucket);
+                self.entry_added(place.bucket, meta);
                 self.evictor.mark_new(&self.hints, self.index.mark_at(place.at));
-                self.grow_index();
+                // Tombstones are linked in the middle of walks over a bucket, which must not be split then.
+                if !meta.is_tombstone() {
+                    self.grow_index();
+                }
             }
         }
         self.turn_clock();
@@ -203,7 +205,7 @@ impl Owner {
     #[inline]
     pub(super) fn grow_index(&mut self) {
         for _ in 0..2 {
-            if !self.index.wants_split(self.keys) {
+            if !self.index.wants_split(self.keys + self.tombstones) {
                 return;
             }
             let (old, new) = (self.index.state.split(), self.index.state.buckets());
@@ -213,7 +215,7 @@ impl Owner {
             let Ok(moved) = self.index.split(&mut self.map, &mut self.heap, &mut self.hints) else {
                 return;
             };
-            self.keys_moved(old, moved);
+            self.entries_moved(old, moved);
             self.deadlines.inherit(old, new);
         }
     }
@@ -246,22 +248,13 @@ impl Owner {
     /// Delete an entry of the index, for the reason that the log will tell.
     pub(super) fn erase(&mut self, found: &Found, effect: Effect) {
         let origin = self.next_origin();
-        self.erase_as(found, effect, origin);
+        self.erase_as(found, effect, origin, self.buries());
     }
 
-    pub(super) fn erase_as(&mut self, found: &Found, effect: Effect, origin: Origin) {
-        let key = self.map.slice(found.offset.0 + found.meta.key_at(), found.meta.key_bytes());
-        self.log.stage(Record {
-            seq: 0,
-            stamp: origin.stamp,
-            epoch: self.epoch,
-            node: origin.node,
-            effect,
-            more: false,
-            deadline: 0,
-            key,
-            value: &[],
-        });
+    /// `bury`: leave a tombstone.
+    pub(super) fn erase_as(&mut self, found: &Found, effect: Effect, origin: Origin, bury: bool) {
+        let key = SmallVec::<[u8; 64]>::from_slice(self.key_at(found.offset));
+        self.stage_delete(&key, effect, origin, false);
         self.log.commit();
         pass(FailPoint::LogPublished);
         match effect {
@@ -270,6 +263,9 @@ impl Owner {
             _ => {}
         }
         self.unlink(found);
+        if bury {
+            self.bury(&key, origin);
+        }
         self.applied();
     }
 
@@ -277,7 +273,7 @@ impl Owner {
         self.index.swing(&mut self.map, found.place, IndexWord::EMPTY);
         self.heap.free(&mut self.map, found.offset, found.meta.entry_bytes());
         pass(FailPoint::EntryFreed);
-        self.key_removed(found.place.bucket);
+        self.entry_removed(found.place.bucket, found.meta);
         self.index
             .trim(&mut self.map, &mut self.heap, &self.hints, found.place.bucket);
     }
@@ -339,6 +335,7 @@ impl Owner {
         self.index.flush(&mut self.map);
         self.heap.clear(&mut self.map);
         self.keys = 0;
+        self.tombstones = 0;
         self.walk = None;
         self.deadlines = Deadlines::new(self.map.load(header::CREATED_MS), self.index.state.buckets(), true);
         self.evictor.forget();
