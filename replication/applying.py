@@ -81,10 +81,13 @@ class Applier:
     def idle(self) -> bool:
         return all(not lane.sent for lane in self._lanes)
 
-    def records(self, records: bytes, done: Callable[[], None]) -> None:
-        """Apply records; `done` is called when every shard has. Raises EngineError if they are damaged."""
+    def records(self, records: bytes, done: Callable[[], None], *, own_too: bool = False) -> None:
+        """Apply records; `done` is called when every shard has. Raises EngineError if they are damaged.
+
+        What this instance wrote itself and a peer sends back is left out, but for a copy (`own_too`): this instance may have lost it.
+        """
         batch = Batch(done)
-        parts = split_records(records, self._slots, len(self._lanes), self._own_node)
+        parts = split_records(records, self._slots, len(self._lanes), 0 if own_too else self._own_node)
         wanted = [(shard, part) for shard, part in enumerate(parts) if part]
         batch.parts_left = len(wanted)
         if not wanted:

@@ -272,7 +272,7 @@ class Link:
             was = ready.to_position
         self._note_current(shard)
 
-    def _apply(self, number: int, records: bytes, position: int, stamp: int) -> None:
+    def _apply(self, number: int, records: bytes, position: int, stamp: int, *, own_too: bool = False) -> None:
         shard = self.shards[number]
         item = _Applying(position, stamp)
         generation = self._generation
@@ -284,7 +284,7 @@ class Link:
 
         shard.applying.append(item)
         try:
-            self._applier.records(records, done)
+            self._applier.records(records, done, own_too=own_too)
         except EngineError:
             shard.applying.remove(item)
             raise
@@ -370,8 +370,8 @@ class Link:
             # Also GONE: begin again, from the marks on.
             return self.fail(f"the copy of shard {number}: {result}")
         shard.copied_entries_bytes += len(result["records"])
-        self._apply(number, result["records"], 0, 0)
-        self._apply(number, result["log"], result["position"], result["last_stamp"])
+        self._apply(number, result["records"], 0, 0, own_too=True)
+        self._apply(number, result["log"], result["position"], result["last_stamp"], own_too=True)
         if result["done"]:
             shard.follower.jump(result["position"])
             shard.phase = "sweeping"
