@@ -34,6 +34,8 @@ def log(
             printable = {k: v.decode("latin-1") if isinstance(v, bytes) else v for k, v in fields.items()}
             print(json.dumps(printable), flush=follow)
             continue
-        value = "" if record.value is None else " " + quoted(record.value[:64]) + ("..." if len(record.value) > 64 else "")
+        value = ""
+        if record.value is not None and record.kind != "flush":  # of a flush it is a slot bitmap
+            value = " " + quoted(record.value[:64]) + ("..." if len(record.value) > 64 else "")
         expiry = f" expires {record.expiry_ms}" if record.expiry_ms else ""
         print(f"{item.shard} {record.seq} {record.stamp} {record.kind} {quoted(record.key)}{value}{expiry}", flush=follow)

@@ -135,13 +135,36 @@ class Owner:
         """Heartbeat and a slice of housekeeping: reclaim expired entries, age marks, step compaction.
         Call it between batches and at least every 100 ms. True if there is more to do at once."""
     def configure(self, **options: Any) -> None:
-        """Change live: memory_bytes, policy, samples (1..=64), lfu_log_factor, lfu_decay_ms, epoch. Raises `EngineError`."""
+        """Change live: memory_bytes, policy, samples (1..=64), lfu_log_factor, lfu_decay_ms, epoch, and what replication needs, all kept in the region:
+
+        `replica` (bool): commands flagged `write` are answered READONLY; the shard neither expires nor evicts by itself, and `apply` may go beyond
+        memory_bytes. `node` (0..511): own number among several writers; 0, the only writer, remembers no deletions. `tombstone_life_ms` (1 ms to
+        30 days, default 1 h): how long deletions are remembered with a node other than 0. Raises `EngineError`.
+        """
+    def set_primary(self, address: str) -> None:
+        """Where a refused write is sent: text of up to 256 bytes for the READONLY error. Not kept in the region."""
     def set_slots(self, bitmap: bytes | None) -> None:
         """Own only the slots whose bit is set (2048 bytes, slot s is bit s%8 of byte s//8); None owns all.
-        A command on another slot is answered with the error code MOVED."""
+        A command on another slot is answered with the error code MOVED. FLUSHALL concerns these slots only."""
     def apply(self, records: bytes) -> int:
-        """Apply log records as `LogTailer.poll` returns them; each only if its stamp is newer than the entry's. Returns how many took effect.
-        They go to this shard's own log too. Raises `EngineError` on a corrupt record (nothing of that call after it is applied)."""
+        """Apply log records as `LogTailer.poll` returns them; each only if its (stamp, node) is larger than the entry's. Returns how many took effect.
+
+        Those go to this shard's own log too, with the stamp and node they came with. A group takes effect as a group (record by record if the own log's
+        ring is too small for it). Raises `EngineError` on a corrupt record, a `set_ref`, a call that ends inside a group, and when there is no memory
+        (the message names OutOfMemory or NoSpace; the latter is a `NoSpace`): whole groups before it are applied, nothing after it is."""
+    def mark_stale(self, cursor: int, slots: bytes | None, budget_us: int) -> int:
+        """Mark the entries of these slots (None: all) as not confirmed, for about `budget_us`. Begin with cursor 0 and go on with what is
+        returned until that is 0. Entries written meanwhile are not marked. A marked entry is served as ever, loses against any set or delete that
+        is applied, and is unmarked by a set with its own stamp and node."""
+    def sweep_stale(self, cursor: int, slots: bytes | None, budget_us: int) -> tuple[int, int]:
+        """Delete what is still marked, likewise in slices: (next cursor, how many were deleted). Each is an ordinary `delete` in the log, with a new
+        stamp; it leaves no tombstone."""
+    @property
+    def log_position(self) -> int:
+        """Position behind the last record of the log: `stats()["log_head"]`, cheaply."""
+    @property
+    def last_stamp(self) -> int:
+        """The largest stamp given or seen here."""
     def stats(self) -> dict[str, Any]:
         """Counters and gauges of the shard, see docs/stats.md."""
     def waiting_tailers(self) -> list[str]:
@@ -150,7 +173,7 @@ class Owner:
     def latencies(self) -> dict[str, dict[str, int]]:
         """Per command family: count, p50_ns, p99_ns, p999_ns, max_ns of execution since start."""
     def digest(self) -> int:
-        """Order-free 64-bit digest of all live entries (key, value, stamp, expiry)."""
+        """Order-free 64-bit digest of all live entries (key, value, stamp, node, expiry)."""
     def verify(self) -> dict[str, int]:
         """Walk everything and check that accounts add up; raises `EngineError` naming the first contradiction."""
     def retire(self) -> None:
@@ -253,6 +276,7 @@ class LogRecord(NamedTuple):
     """`set`, `delete`, `expire_at` (new expiry only), `expired`, `evicted`, `flush`, `set_ref` (value too large for the ring)."""
     key: bytes
     value: bytes | None
+    """Of a `set`; of a `flush` the slots that it concerns: empty for all, else a bitmap as in `Owner.set_slots`. None for other kinds."""
     expiry_ms: int
     """0 = none"""
     more: bool

@@ -16,13 +16,19 @@ def group(writer: Writer, *commands: tuple[object, ...]) -> None:
 
 
 def test_groups_stay_groups(writers: Writers):
-    """Sets and deletions of one transaction are one group in the log of whoever applies them, and of whoever applies that."""
+    """Sets and deletions of one transaction are one group in the log of whoever applies them."""
     origin, relay, last = writers(), writers(), writers()
     for key in ("gone", "stays"):
         origin.command("SET", key, "old")
     relay.owner.apply(origin.news())
     last.owner.apply(relay.news())
-    group(origin, ("SET", "a", "1"), ("DEL", "gone"), ("PEXPIREAT", "stays", 4_102_444_800_000), ("SET", "b", "2"))
+    group(
+        origin,
+        ("SET", "a", "1"),
+        ("DEL", "gone"),
+        ("PEXPIREAT", "stays", 4_102_444_800_000),
+        ("SET", "b", "2"),
+    )
     records = origin.news()
     assert relay.owner.apply(records) == 4
     relayed = relay.news()
@@ -70,10 +76,12 @@ def test_group_too_large_for_the_own_log_is_applied_in_parts(writers: Writers):
     copy.owner.verify()
 
 
-@pytest.mark.parametrize("point", ["EntryWritten", "LogWritten", "GroupLogged", "GroupHalfApplied", "EntryFreed"])
+@pytest.mark.parametrize(
+    "point", ["EntryWritten", "LogWritten", "GroupLogged", "GroupHalfApplied", "EntryFreed"]
+)
 @pytest.mark.parametrize("after", [0, 3])
 def test_kill_leaves_all_or_nothing_of_a_group(writers: Writers, point: str, after: int):
-    """Whatever instruction the applying owner dies at: after recovery the whole group is there, or nothing of it."""
+    """Wherever the applying owner dies: after recovery the whole group is there, or nothing of it."""
     origin, copy = writers(node=3), writers(node=4)
     keys = [b"k%d" % number for number in range(8)]
     for key in keys:
@@ -88,7 +96,9 @@ def test_kill_leaves_all_or_nothing_of_a_group(writers: Writers, point: str, aft
         os._exit(0)
     _, status = os.waitpid(child, 0)
     died = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert died or (point in ("LogWritten", "GroupLogged", "EntryFreed") and after), "the point was not reached"
+    assert died or (point in ("LogWritten", "GroupLogged", "EntryFreed") and after), (
+        "the point was not reached"
+    )
     copy.reattach()
     copy.owner.verify()
     assert copy.owner.digest() in (old, origin.owner.digest())

@@ -1,4 +1,4 @@
-"""Who wrote an entry, and when: it decides which of two writes stands, and stays with the entry wherever it goes."""
+"""Who wrote an entry, and when: it decides which write stands, and stays with the entry wherever it goes."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_local_writes_carry_the_own_node(writers: Writers):
 
 
 def test_applied_records_keep_stamp_and_node(writers: Writers):
-    """A record that is applied stands in the own log as it came, but for the sequence number and the owner's epoch."""
+    """An applied record stands in the own log as it came, but for sequence number and epoch."""
     origin, relay, last = writers(node=3), writers(node=4, epoch=9), writers(node=5)
     origin.command("SET", "k", "v", "PXAT", FAR_MS)
     origin.command("SET", "x", "1")
@@ -63,7 +63,7 @@ def test_single_writer_replica_follows_deadlines_in_place(writers: Writers):
 
 
 def test_deadlines_travel_with_their_value_among_several_writers(writers: Writers):
-    """A new deadline on one node and a new value on another: all agree on one of the two states, never on a mixture."""
+    """A new deadline on one node and a new value on another: all agree on one of them, never on a mixture."""
     one, two = writers(node=1), writers(node=2)
     one.command("SET", "k", "old", "PXAT", FAR_MS)
     two.owner.apply(one.news())

@@ -110,7 +110,7 @@ def written(made_owner: _engine.Owner) -> None:
 
 
 def test_a_damaged_byte_is_refused_with_its_offset():
-    """Wherever a byte is wrong: an error with an offset, every whole group before it applied, nothing after it."""
+    """Wherever a byte is wrong: an error with an offset, every whole group before it applied, no more."""
     with regions() as made:
         owner = made.create()
         tailer = _engine.LogTailer(made.log, "damage", 0)

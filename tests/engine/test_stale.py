@@ -27,7 +27,7 @@ def sweep(writer: Writer, slots: bytes | None = None) -> int:
 
 
 def test_full_sync_leaves_what_the_primary_has(writers: Writers):
-    """Confirmed entries stay without a word in the log, changed ones are replaced, others deleted; readers see all until then."""
+    """Confirmed entries stay without a word in the log, changed ones are replaced, others deleted."""
     primary, replica = writers(log_bytes=16 << 20), writers(log_bytes=16 << 20)
     for number in range(5000):
         primary.command("SET", b"k%d" % number, b"v")
@@ -55,7 +55,7 @@ def test_full_sync_leaves_what_the_primary_has(writers: Writers):
 
 
 def test_stale_entries_lose_to_older_records(writers: Writers):
-    """The old primary's last writes, which the new one never had, do not outlive the sync, nor in a copy fed from the replica's log."""
+    """An old primary's last writes do not outlive the sync, nor in a copy fed from the replica's log."""
     new_primary, old_primary, replica, copy = (writers() for _ in range(4))
     new_primary.command("SET", "k", "kept")
     new_primary.command("SET", "gone", "v")

@@ -61,17 +61,32 @@ def test_nobody_sees_a_tombstone(pair: tuple[Writer, Writer]):
         writer.command("DEL", key)
     assert dead(writer) == 50
     assert writer.owner.digest() == empty
-    assert writer.command("DBSIZE") == writer.owner.stats()["keys"] == _engine.region_info(writer.regions.data)["keys"] == 0
+    assert (
+        writer.command("DBSIZE")
+        == writer.owner.stats()["keys"]
+        == _engine.region_info(writer.regions.data)["keys"]
+        == 0
+    )
     reader = writer.regions.reader()
     for see in (writer.command, reader.command):
         assert see("KEYS", "*") == []
         assert see("RANDOMKEY") is None
         assert see("EXISTS", *keys) == 0
         assert see("MGET", *keys) == [None] * 50
-        assert (see("TYPE", "k1"), see("PTTL", "k1"), see("GETSTAMP", "k1"), see("STRLEN", "k1")) == ("none", -2, None, 0)
+        assert (see("TYPE", "k1"), see("PTTL", "k1"), see("GETSTAMP", "k1"), see("STRLEN", "k1")) == (
+            "none",
+            -2,
+            None,
+            0,
+        )
     assert writer.command("SCAN", "0", "COUNT", "1000") == [b"0", []]
     assert reader.scan(0, 0, None, 1000, None) == (0, [])
-    assert writer.command("DEL", "k1") == writer.command("PERSIST", "k1") == writer.command("EXPIRE", "k1", 100) == 0
+    assert (
+        writer.command("DEL", "k1")
+        == writer.command("PERSIST", "k1")
+        == writer.command("EXPIRE", "k1", 100)
+        == 0
+    )
     with pytest.raises(_engine.CommandError, match="no such key"):
         writer.command("RENAME", "k1", "k2")
     assert writer.command("INCR", "k1") == 1
@@ -132,7 +147,7 @@ def test_tombstones_go_first_when_memory_is_needed(writers: Writers, policy: str
 @pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "volatile-lru"])
 @pytest.mark.parametrize("size", [0, 3, 300])
 def test_eviction_makes_progress(writers: Writers, policy: str, size: int):
-    """Burying what was evicted never takes more than the eviction gave, also where a tombstone is larger than its key's entry."""
+    """Also where a tombstone is larger than the entry of the key that was evicted."""
     writer = writers(memory_bytes=MB, policy=policy, node=1, tombstone_life_ms=LIFE_MS)
     options = ("EX", 1000) if policy.startswith("volatile") else ()
     for number in range(40_000):
@@ -162,7 +177,7 @@ def test_index_grows_with_tombstones(pair: tuple[Writer, Writer]):
 
 
 def test_flush_marks_are_bounded(writers: Writers):
-    """A mark per range of slots, the newer covering the older; beyond 64 ranges the oldest go, and that is counted."""
+    """A mark per range of slots, the newer covering the older; beyond 64 the oldest go and are counted."""
     writer = writers(node=1, tombstone_life_ms=LIFE_MS)
 
     def flush(slots: list[int]) -> None:
@@ -187,7 +202,7 @@ def test_flush_marks_are_bounded(writers: Writers):
 
 
 def test_flush_does_not_go_round(writers: Writers):
-    """Three that relay everything to each other: a flush reaches all and comes to rest, also when no mark is left for it."""
+    """Three that relay everything to each other: a flush reaches all and comes to rest."""
     three = [writers(node=node, tombstone_life_ms=LIFE_MS) for node in (1, 2, 3)]
     three[0].command("SET", "k", "v")
     three[0].command("FLUSHALL")

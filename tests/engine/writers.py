@@ -44,7 +44,13 @@ class Writers:
     def __init__(self) -> None:
         self.made: list[Writer] = []
 
-    def __call__(self, memory_bytes: int = 16 << 20, log_bytes: int = 4 << 20, policy: str = "noeviction", **options: Any) -> Writer:
+    def __call__(
+        self,
+        memory_bytes: int = 16 << 20,
+        log_bytes: int = 4 << 20,
+        policy: str = "noeviction",
+        **options: Any,
+    ) -> Writer:
         regions = new_regions()
         owner = regions.create(memory_bytes=memory_bytes, log_bytes=log_bytes, policy=policy)
         if options:

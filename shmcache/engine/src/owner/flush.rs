@@ -93,15 +93,18 @@ impl Owner {
 
     /// Delete what lies in the scope and is older. It may have been done in part already.
     pub(super) fn flush_scope(&mut self, origin: Origin, scope: &[u8], all_older: bool) {
+        let mut remembered = true;
         if self.buries() {
-            self.flush_marks.add(&mut self.map, origin, &ranges(scope));
+            let ranges = ranges(scope);
+            self.flush_marks.add(&mut self.map, origin, &ranges);
+            remembered = self.flush_marks.know(origin, &ranges);
         }
         let all_inside = scope.is_empty() || held_hash(scope) == self.held_slots;
-        if all_older && all_inside {
+        if all_older && all_inside && remembered {
             self.drop_all();
         } else {
             for bucket in 0..self.index.state.buckets() {
-                self.flush_bucket(bucket, origin, scope);
+                self.flush_bucket(bucket, origin, scope, !remembered);
             }
         }
         if let (true, Some(slots)) = (self.is_empty(), &self.slots) {
@@ -110,16 +113,22 @@ impl Owner {
         }
     }
 
-    fn flush_bucket(&mut self, bucket: u64, origin: Origin, scope: &[u8]) {
+    /// `bury`: the marks have no room for the flush, so its keys are remembered one by one, as by any other deletion.
+    fn flush_bucket(&mut self, bucket: u64, origin: Origin, scope: &[u8], bury: bool) {
         let mut words = SmallVec::<[IndexWord; 8]>::new();
         self.index.for_each(&self.map, bucket, |_, word| {
-            if self.is_flushed(word, origin, scope) {
+            if self.is_flushed(word, origin, scope) && !(bury && word.is_tombstone()) {
                 words.push(word);
             }
         });
         for word in words {
-            if let Some(found) = self.found_word(bucket, word) {
-                self.unlink(&found);
+            let Some(found) = self.found_word(bucket, word) else {
+                continue;
+            };
+            let key = bury.then(|| self.key_at(found.offset).to_vec());
+            self.unlink(&found);
+            if let Some(key) = key {
+                self.bury(&key, origin);
             }
         }
     }
@@ -140,7 +149,7 @@ impl Owner {
             // Marks tell what was flushed already, so that a flush does not go round between relays for ever.
             let (origin, ranges) = (record.origin(), ranges(record.value));
             let done =
-                self.flush_marks.know(origin, &ranges) || self.flush_marks.are_all_newer(origin) && !self.would_flush(record);
+                self.flush_marks.know(origin, &ranges) || self.flush_marks.are_full_for(origin) && !self.would_flush(record);
             if !done {
                 self.flush_as(origin, record.value, all_older);
             }
@@ -157,7 +166,7 @@ impl Owner {
         (0..self.index.state.buckets()).any(|bucket| {
             let mut any = false;
             self.index.for_each(&self.map, bucket, |_, word| {
-                any = any || self.is_flushed(word, record.origin(), record.value);
+                any = any || !word.is_tombstone() && self.is_flushed(word, record.origin(), record.value);
             });
             any
         })

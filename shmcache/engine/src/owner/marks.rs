@@ -78,9 +78,9 @@ impl FlushMarks {
         ranges.iter().all(covered)
     }
 
-    /// True if the table has no room for anything that old.
-    pub fn are_all_newer(&self, origin: Origin) -> bool {
-        self.places.iter().all(|mark| mark.is_some_and(|mark| mark.origin > origin))
+    /// True if the table has no room for more of a flush that old: all its marks are newer, or are part of it.
+    pub fn are_full_for(&self, origin: Origin) -> bool {
+        self.places.iter().all(|mark| mark.is_some_and(|mark| mark.origin >= origin))
     }
 
     /// Remember a flush. The same once more changes nothing.

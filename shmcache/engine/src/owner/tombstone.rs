@@ -1,8 +1,8 @@
 //! Tombstones: where there are several writers, a deletion must be remembered, or an older write of the key that arrives later would bring it back.
 //! A tombstone is an entry without a value that has the deletion's stamp and node, until its deadline. Nobody but the replay sees it.
 //!
-//! Remembering is best effort: it never costs a living key. Without room no tombstone is made, and the first thing that goes when
-//! memory is needed is a tombstone.
+//! Remembering is best effort: it never costs a living key. Without room no tombstone is made, and when memory is needed a tombstone goes
+//! first, if one is found soon.
 
 use super::Owner;
 use crate::failpoint::{pass, FailPoint};
