@@ -1,4 +1,4 @@
-"""Frames of the write log: whole groups without gaps, large values filled in; and the agreement on sleeping."""
+"""Frames of the write log: whole groups, no gaps, large values filled in; and the agreement on sleeping."""
 
 import multiprocessing
 import random
@@ -15,9 +15,11 @@ LOG_BYTES = 1 << 20
 LARGE = LOG_BYTES // 16 + 1
 """Bytes of a value that goes as a reference."""
 
+Shard = tuple[Regions, _engine.Owner, _engine.LogTailer]
+
 
 @pytest.fixture
-def shard() -> Iterator[tuple[Regions, _engine.Owner, _engine.LogTailer]]:
+def shard() -> Iterator[Shard]:
     with regions() as made:
         owner = made.create(memory_bytes=64 << 20, log_bytes=LOG_BYTES)
         tailer = _engine.LogTailer(made.log, "frames", 0)
@@ -26,7 +28,9 @@ def shard() -> Iterator[tuple[Regions, _engine.Owner, _engine.LogTailer]]:
         owner.close()
 
 
-def frames(tailer: _engine.LogTailer, max_bytes: int, reader: _engine.Reader | None = None) -> list[_engine.LogFrame]:
+def frames(
+    tailer: _engine.LogTailer, max_bytes: int, reader: _engine.Reader | None = None
+) -> list[_engine.LogFrame]:
     found = []
     while (frame := tailer.poll_frame(max_bytes, reader)) is not None:
         found.append(frame)
@@ -45,8 +49,8 @@ def replica_of(*records: bytes) -> dict[bytes, bytes]:
         return content
 
 
-def test_frames_join(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
-    """Through many rounds of the ring, fillers included, each frame begins where the one before ended, in dense sequence."""
+def test_frames_join(shard: Shard):
+    """Round after round of the ring each frame begins where the one before ended, in dense sequence."""
     _, owner, tailer = shard
     chance = random.Random(7)
     position, seq, copies = tailer.position, 0, []
@@ -73,7 +77,7 @@ def test_frames_join(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
     plain.close()
 
 
-def test_references_stay_without_a_reader(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_references_stay_without_a_reader(shard: Shard):
     """Without a reader the frame is the log as it is."""
     _, owner, tailer = shard
     owner.command("SET", "large", b"x" * LARGE)
@@ -82,12 +86,12 @@ def test_references_stay_without_a_reader(shard: tuple[Regions, _engine.Owner, _
     assert [record.kind for record in _engine.decode_records(frame.records)] == ["set_ref"]
 
 
-def test_references_become_values(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_references_become_values(shard: Shard):
     """With a reader it is a plain set: same sequence number, stamp, deadline and group, and the value."""
     made, owner, tailer = shard
     deadline = int(time.time() * 1000) + 3_600_000
-    commands = [(b"SET", b"a", b"1"), (b"SET", b"large", b"x" * LARGE, b"PXAT", deadline), (b"SET", b"b", b"2")]
-    execute(owner, commands, _engine.FLAG_TRANSACTION)
+    large = (b"SET", b"large", b"x" * LARGE, b"PXAT", deadline)
+    execute(owner, [(b"SET", b"a", b"1"), large, (b"SET", b"b", b"2")], _engine.FLAG_TRANSACTION)
     plain = _engine.LogTailer(made.log, "plain", 0)
     before = _engine.decode_records(plain.poll())
     frame = tailer.poll_frame(1, made.reader())
@@ -99,7 +103,7 @@ def test_references_become_values(shard: tuple[Regions, _engine.Owner, _engine.L
     plain.close()
 
 
-def test_a_value_past_its_deadline_is_still_shipped(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_a_value_past_its_deadline_is_still_shipped(shard: Shard):
     """The log says when it expires, not the reader's clock."""
     made, owner, tailer = shard
     owner.command("SET", "large", b"x" * LARGE, "PX", 1)
@@ -109,8 +113,8 @@ def test_a_value_past_its_deadline_is_still_shipped(shard: tuple[Regions, _engin
     assert frame.count == 1
 
 
-def test_a_frame_with_a_gap_holds_the_successor(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
-    """The overwritten value is dropped, and the frame goes on to the log's end, however small it was to be."""
+def test_a_frame_with_a_gap_holds_the_successor(shard: Shard):
+    """The overwritten value is dropped, and the frame goes on to the log's end, whatever its size."""
     made, owner, tailer = shard
     owner.command("SET", "large", b"1" * LARGE)
     for number in range(100):
@@ -122,7 +126,7 @@ def test_a_frame_with_a_gap_holds_the_successor(shard: tuple[Regions, _engine.Ow
     assert replica_of(found[0].records)[b"large"] == b"2" * LARGE
 
 
-def test_a_gap_at_the_end_of_a_group_ends_the_group_before(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_a_gap_at_the_end_of_a_group_ends_the_group_before(shard: Shard):
     """What is left of a group is a whole group."""
     made, owner, tailer = shard
     execute(owner, [(b"SET", b"a", b"1"), (b"SET", b"large", b"1" * LARGE)], _engine.FLAG_TRANSACTION)
@@ -136,7 +140,7 @@ def test_a_gap_at_the_end_of_a_group_ends_the_group_before(shard: tuple[Regions,
     ]
 
 
-def test_only_a_deadline_came_after(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_only_a_deadline_came_after(shard: Shard):
     """A new deadline changes the stamp but brings no value: the value comes with it."""
     made, owner, tailer = shard
     owner.command("SET", "large", b"x" * LARGE, "PX", 1_000_000)
@@ -161,7 +165,7 @@ def die_before_applying(made: Regions) -> None:
 
 
 def test_published_but_not_applied_is_busy():
-    """The owner died between the log and the index: Busy, nothing consumed; the next owner's redo lets it go on."""
+    """The owner died between log and index: Busy, nothing consumed; the next owner's redo ends it."""
     with regions() as made:
         child = multiprocessing.get_context("fork").Process(target=die_before_applying, args=(made,))
         child.start()
@@ -195,13 +199,13 @@ def write_large(made: Regions, seconds: float) -> None:
             case 2:
                 owner.command("SET", b"small:%d" % (number % 50), b"%d" % number)
             case _:
-                owner.command("SET", key, b"%d" % number * (LARGE // 2), "PX", 10_000_000)
+                owner.command("SET", key, b"%08d" % number * (LARGE // 8 + 1), "PX", 10_000_000)
         time.sleep(0.0001)
     owner.close()
 
 
-def test_after_each_frame_a_replica_has_what_the_primary_has_or_newer():
-    """Beside a busy writer: once all frames are applied the replica is equal, and no frame left a value out."""
+def test_beside_a_writer_the_replica_becomes_equal():
+    """Beside a busy writer that overwrites and deletes: once all frames are applied the replica is equal."""
     with regions() as made, regions() as other:
         made.create(memory_bytes=64 << 20, log_bytes=LOG_BYTES).close()
         replica = other.create(memory_bytes=128 << 20)
@@ -213,6 +217,8 @@ def test_after_each_frame_a_replica_has_what_the_primary_has_or_newer():
         alive = True
         while alive:
             alive = child.is_alive()
+            # Long enough for values to be overwritten before they are read.
+            time.sleep(0.01)
             try:
                 while (frame := tailer.poll_frame(1, reader)) is not None:
                     assert frame.from_position == position
@@ -231,7 +237,7 @@ def test_after_each_frame_a_replica_has_what_the_primary_has_or_newer():
         replica.close()
 
 
-def test_waiting(shard: tuple[Regions, _engine.Owner, _engine.LogTailer]):
+def test_waiting(shard: Shard):
     """Only who may sleep is named, once, and only after he asked."""
     made, owner, tailer = shard
     assert owner.waiting_tailers() == []

@@ -74,7 +74,7 @@ def test_a_copy_has_the_same_digests():
     ],
 )
 def test_a_difference_is_found_in_its_slot_only(change: tuple[str | int, ...]):
-    """One key differs: its slot's digest differs and no other, and the two lists of entries differ in that key."""
+    """One key differs: so does its slot's digest and no other, and the lists of entries in that key."""
     with regions() as made, regions() as other:
         owner = made.create(MEMORY_BYTES)
         fill(owner)
@@ -90,7 +90,7 @@ def test_a_difference_is_found_in_its_slot_only(change: tuple[str | int, ...]):
 
 
 def test_entries_add_up_to_the_digests():
-    """The sum over a slot's entries is its digest; each entry is listed once with its stamp; a bitmap limits them."""
+    """A slot's digest is the sum of its entries', each listed once with its stamp; a bitmap limits them."""
     with regions() as made:
         owner = made.create(MEMORY_BYTES)
         fill(owner)

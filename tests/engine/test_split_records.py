@@ -29,8 +29,8 @@ def log() -> bytes:
             commands = []
             for _ in range(chance.choice((1, 1, 1, 2, 9))):
                 key = b"k%d" % chance.randrange(300)
-                command = chance.choice(((b"SET", key, b"%d" % number), (b"DEL", key), (b"EXPIRE", key, 10_000)))
-                commands.append(command)
+                choices = ((b"SET", key, b"%d" % number), (b"DEL", key), (b"EXPIRE", key, 10_000))
+                commands.append(chance.choice(choices))
             execute(owner, commands, _engine.FLAG_TRANSACTION)
             if number == 1000:
                 owner.command("FLUSHALL")
@@ -87,7 +87,8 @@ def test_damage_is_told_with_its_offset(log: bytes, shards: int):
 
 def test_arguments_are_checked(log: bytes):
     """A table of another size, one that names a shard that is not there, no shards, too many."""
-    for slots, shards in ((b"", 1), (struct.pack("<16384H", *[2] * 16384), 2), (bytes(32768), 0), (bytes(32768), 1 << 40)):
+    third = struct.pack("<16384H", *[2] * 16384)
+    for slots, shards in ((b"", 1), (third, 2), (bytes(32768), 0), (bytes(32768), 1 << 40)):
         with pytest.raises(_engine.EngineError):
             _engine.split_records(log, slots, shards)
     assert _engine.split_records(b"", table(3), 3) == [b"", b"", b""]

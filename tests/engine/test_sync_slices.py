@@ -1,4 +1,4 @@
-"""A full copy of a shard in slices: equal to a plain model at rest, and with the log behind it under writes."""
+"""A full copy of a shard in slices: equal to a plain model at rest, with the log behind it under writes."""
 
 import multiprocessing
 import random
@@ -32,7 +32,7 @@ def slices(reader: _engine.Reader, max_bytes: int) -> tuple[int, list[bytes]]:
 
 
 def test_slices_are_what_was_written():
-    """Key, value, stamp, deadline and epoch of each entry, once, whatever the size of a slice; sequence numbers are 0."""
+    """All of each entry, once, whatever the size of a slice; sequence numbers are 0."""
     with regions() as made:
         owner = made.create(MEMORY_BYTES)
         owner.configure(epoch=7)
@@ -55,7 +55,7 @@ def test_slices_are_what_was_written():
             records = [record for part in parts for record in _engine.decode_records(part)]
             assert {record.key: (record.value, record.expiry_ms) for record in records} == model
             assert len(records) == len(model)
-            assert {(record.seq, record.epoch, record.kind, record.more) for record in records} == {(0, 7, "set", False)}
+            assert {(row.seq, row.epoch, row.kind, row.more) for row in records} == {(0, 7, "set", False)}
             some = records[0]
             assert reader.get_stamped(some.key) == (some.value, some.stamp)
             assert len(parts) == 1 if max_bytes > 1 << 20 else len(parts) > 50
@@ -102,10 +102,14 @@ def test_a_bucket_left_in_the_middle_is_busy():
         child.start()
         child.join()
         reader, cursor, found = made.reader(), 0, []
-        with pytest.raises(_engine.Busy):
-            while True:
+        busy = False
+        while not busy:
+            try:
                 cursor, _, records = reader.sync_slice(0, cursor, 1 << 20)
                 found += _engine.decode_records(records)
+            except _engine.Busy:
+                busy = True
+        assert len(found) < 3000
         owner = made.attach()
         while True:
             cursor, _, records = reader.sync_slice(0, cursor, 1 << 20)
@@ -136,7 +140,7 @@ def test_the_largest_value():
 
 
 def write(made: Regions, stop: Event, seed: int) -> None:
-    """Overwrite, delete, expire, flush, and add keys all the time so that the index grows during each copy."""
+    """Overwrite, delete, expire, flush, and add keys so that the index grows during each copy."""
     chance = random.Random(seed)
     owner = made.attach()
     number = 0
@@ -158,7 +162,8 @@ def write(made: Regions, stop: Event, seed: int) -> None:
                     batch.append((b"SET", key, b"%d" % number * chance.randrange(40)))
         if chance.randrange(5) == 0:
             # Not in the ring: the frames fetch it from the region.
-            batch.append((b"SET", b"large:%d" % (number % 5), b"%d" % (number % 10) * (LARGE + number), b"PX", 10_000_000))
+            value = b"%d" % (number % 10) * (LARGE + number)
+            batch.append((b"SET", b"large:%d" % (number % 5), value, b"PX", 10_000_000))
         if chance.randrange(1500) == 0:
             batch.append((b"FLUSHALL",))
         execute(owner, batch, _engine.FLAG_TRANSACTION if chance.randrange(3) == 0 else 0)
@@ -170,12 +175,16 @@ def write(made: Regions, stop: Event, seed: int) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("max_bytes", [1, 20_000, 1 << 20])
+@pytest.mark.parametrize("max_bytes", [1, 100_000, 1 << 30])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_slices_and_the_log_behind_them_are_the_state(max_bytes: int, seed: int):
-    """Copies taken beside a busy writer, each followed by frames from its first slice's position on, all end equal to the primary."""
+    """Each copy taken beside a writer, with the frames from its first slice's position on, is equal."""
     with regions() as made:
-        made.create(MEMORY_BYTES, log_bytes=LOG_BYTES).close()
+        owner = made.create(MEMORY_BYTES, log_bytes=LOG_BYTES)
+        for number in range(50):
+            # So many that a slice takes longer than some of the writer's batches.
+            execute(owner, [(b"SET", b"old:%d:%d" % (number, key), b"v" * 100) for key in range(1000)])
+        owner.close()
         stop = FORK.Event()
         writer = FORK.Process(target=write, args=(made, stop, seed))
         writer.start()

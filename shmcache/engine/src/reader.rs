@@ -118,12 +118,7 @@ impl ShardReader {
     }
 
     #[inline]
-    pub fn read_hashed<T>(
-        &self,
-        hash: u64,
-        key: &[u8],
-        copy: impl FnMut(&ReaderMap, Glimpse) -> T,
-    ) -> Result<Option<T>, Unread> {
+    pub fn read_hashed<T>(&self, hash: u64, key: &[u8], copy: impl FnMut(&ReaderMap, Glimpse) -> T) -> Result<Option<T>, Unread> {
         let found = self.find::<T, true>(hash, key, copy)?;
         Ok(found.map(|(value, place)| {
             self.touch(place);
@@ -314,7 +309,10 @@ impl ShardReader {
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
                     }
-                    if self.is_live(Glimpse { offset: word.offset(), meta }) {
+                    if self.is_live(Glimpse {
+                        offset: word.offset(),
+                        meta,
+                    }) {
                         let mut key = vec![0; meta.key_bytes() as usize];
                         self.map.read(word.offset().0 + meta.key_at(), &mut key);
                         keys.push((key, meta.kind_code()));

@@ -52,9 +52,7 @@ pub fn to_bytes(object: &Bound<PyAny>) -> PyResult<Vec<u8>> {
 pub fn borrow_fd<'a>(fd: i32) -> PyResult<BorrowedFd<'a>> {
     // SAFETY: fcntl only asks whether the number is an open descriptor.
     if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(EngineError::new_err(format!(
-            "{fd} is not an open file descriptor"
-        )));
+        return Err(EngineError::new_err(format!("{fd} is not an open file descriptor")));
     }
     // SAFETY: open just now; the caller's object keeps it open while the call runs, and nothing keeps the borrow longer.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })

@@ -72,9 +72,9 @@ pub fn frame(error: FrameError) -> PyErr {
         FrameError::Tail(error) => tail(error),
         FrameError::Unread(error) => unread(error),
         // The way out is the same as for one who was overtaken, so it is the same exception.
-        FrameError::TooLarge => Overtaken::new_err(format!(
-            "a frame would take more than {MAX_FRAME_BYTES} bytes: resynchronise"
-        )),
+        FrameError::TooLarge => {
+            Overtaken::new_err(format!("a frame would take more than {MAX_FRAME_BYTES} bytes: resynchronise"))
+        }
     }
 }
 

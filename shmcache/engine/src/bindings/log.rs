@@ -76,8 +76,16 @@ impl PyLogTailer {
         let row = py.import("shmcache._engine")?.getattr("LogFrame")?;
         let records = PyBytes::new(py, &frame.records);
         let (from, to) = (frame.from, frame.to);
-        row.call1((from, to, frame.first_seq, frame.last_seq, frame.last_stamp, frame.count, records))
-            .map(Some)
+        row.call1((
+            from,
+            to,
+            frame.first_seq,
+            frame.last_seq,
+            frame.last_stamp,
+            frame.count,
+            records,
+        ))
+        .map(Some)
     }
 
     fn prepare_wait(&mut self) -> PyResult<bool> {
@@ -135,7 +143,9 @@ fn split_records<'py>(
     drop_node: u16,
 ) -> PyResult<Bound<'py, PyList>> {
     if shards == 0 || shards > SLOT_COUNT {
-        return Err(EngineError::new_err(format!("records cannot be divided among {shards} shards")));
+        return Err(EngineError::new_err(format!(
+            "records cannot be divided among {shards} shards"
+        )));
     }
     let slots = slot_table(slots, shards)?;
     let data = records.as_bytes();
@@ -143,16 +153,23 @@ fn split_records<'py>(
         py.detach(|| split::check(data)).map_err(damaged)?;
         return PyList::new(py, [records]);
     }
-    let parts = py
-        .detach(|| split::split(data, &slots, shards, drop_node))
-        .map_err(damaged)?;
+    let parts = py.detach(|| split::split(data, &slots, shards, drop_node)).map_err(damaged)?;
     PyList::new(py, parts.iter().map(|part| PyBytes::new(py, part)))
 }
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
     let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"].as_slice();
-    let frame = ["from_position", "to_position", "first_seq", "last_seq", "last_stamp", "count", "records"].as_slice();
+    let frame = [
+        "from_position",
+        "to_position",
+        "first_seq",
+        "last_seq",
+        "last_stamp",
+        "count",
+        "records",
+    ]
+    .as_slice();
     for (name, fields) in [("LogRecord", record), ("LogFrame", frame)] {
         let row = namedtuple.call1((name, fields.to_vec()))?;
         row.setattr("__module__", "shmcache._engine")?;

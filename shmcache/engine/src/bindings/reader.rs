@@ -26,6 +26,9 @@ pub struct PyReader {
     decode: bool,
 }
 
+/// Key, stamp, node, digest.
+type SlotRow<'py> = (Bound<'py, PyBytes>, u64, u16, u64);
+
 impl PyReader {
     pub fn shard(&self, shard: usize) -> PyResult<&ShardReader> {
         self.shards
@@ -239,7 +242,7 @@ impl PyReader {
         slots: &[u8],
         now_ms: u64,
         max_entries: usize,
-    ) -> PyResult<Vec<(Bound<'py, PyBytes>, u64, u16, u64)>> {
+    ) -> PyResult<Vec<SlotRow<'py>>> {
         let reader = self.shard(shard)?;
         let slots = slot_bitmap(slots)?;
         let entries = py

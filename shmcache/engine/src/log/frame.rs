@@ -5,7 +5,7 @@
 //! That needs two precautions:
 //! * A record is published before its effect is in the data, so the index may still lack the entry. It is looked for only when
 //!   APPLIED_POSITION has passed the record's group; if that does not happen soon (the owner died in between) the frame is `Busy`.
-//! * The entry may have a newer stamp by now, or be gone: then this record's value exists no more and the record is dropped. What the receiver
+//! * The entry may have another stamp or node by now, or be gone: then this record's value exists no more and the record is dropped. What the receiver
 //!   gets instead is a later record, its successor, and that is in the log already: a record is published before the data change. But
 //!   a receiver that had applied a frame with the gap and not yet the successor would have lost a value that its primary acknowledged,
 //!   and would, if promoted just then, lose it for good. So a frame with a gap goes on, beyond the size that was asked for, up to the
@@ -15,8 +15,8 @@
 //! record becomes a Set with the value too (or is dropped in turn, for a still later successor).
 
 use super::record::{Effect, Record, Regrouped};
-use super::tailer::{read_groups, LogTailer, TailError};
 use super::ring;
+use super::tailer::{read_groups, LogTailer, TailError};
 use crate::layout::{header, log, WORD};
 use crate::reader::{ShardReader, Unread};
 use std::collections::HashSet;
@@ -177,7 +177,7 @@ fn write_value(reader: &ShardReader, record: &Record, out: &mut Vec<u8>) -> Resu
     let start = out.len();
     let written = reader.read_raw(record.key, |map, glimpse| {
         out.truncate(start);
-        if map.load(glimpse.offset.0) != record.stamp {
+        if map.load(glimpse.offset.0) != record.stamp || glimpse.meta.node() != record.node {
             return false;
         }
         let set = Record {

@@ -105,10 +105,19 @@ mod tests {
     fn a_group_becomes_one_group_per_shard() {
         // foo: slot 12182; bar: 5061; the empty key: 0.
         let set = |key, more| record(key, Effect::Set, b"v", 0, more);
-        let data = encoded(&[set(b"foo", true), set(b"bar", true), set(b"foo", true), set(b"", false), set(b"foo", false)]);
+        let data = encoded(&[
+            set(b"foo", true),
+            set(b"bar", true),
+            set(b"foo", true),
+            set(b"", false),
+            set(b"foo", false),
+        ]);
         let parts = split(&data, &halves(), 2, 0).unwrap();
         assert_eq!(parts[0], encoded(&[set(b"bar", true), set(b"", false)]));
-        assert_eq!(parts[1], encoded(&[set(b"foo", true), set(b"foo", false), set(b"foo", false)]));
+        assert_eq!(
+            parts[1],
+            encoded(&[set(b"foo", true), set(b"foo", false), set(b"foo", false)])
+        );
     }
 
     #[test]
@@ -122,7 +131,10 @@ mod tests {
     #[test]
     fn a_flush_goes_to_whom_it_concerns() {
         let everything = encoded(&[record(b"", Effect::Flush, b"", 0, false)]);
-        assert_eq!(split(&everything, &halves(), 3, 0).unwrap(), [everything.clone(), everything, vec![]]);
+        assert_eq!(
+            split(&everything, &halves(), 3, 0).unwrap(),
+            [everything.clone(), everything, vec![]]
+        );
         let mut bitmap = [0; BITMAP_BYTES];
         bitmap[BITMAP_BYTES - 1] = 1;
         let one_slot = encoded(&[record(b"", Effect::Flush, &bitmap, 0, false)]);
@@ -134,6 +146,9 @@ mod tests {
     #[test]
     fn half_a_group_is_an_error() {
         let data = encoded(&[record(b"foo", Effect::Set, b"v", 0, true)]);
-        assert_eq!(split(&data, &halves(), 2, 0), Err((data.len(), "the records end within a group")));
+        assert_eq!(
+            split(&data, &halves(), 2, 0),
+            Err((data.len(), "the records end within a group"))
+        );
     }
 }

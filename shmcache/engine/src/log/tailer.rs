@@ -165,7 +165,12 @@ impl LogTailer {
 
     /// Tell the owner that this tailer is about to sleep. True if there is still nothing to read; else it must not.
     pub fn prepare_wait(&self) -> bool {
-        waiting::prepare(self.map.word(log::WAITING), self.map.word(log::HEAD), self.waiting_bit(), self.position)
+        waiting::prepare(
+            self.map.word(log::WAITING),
+            self.map.word(log::HEAD),
+            self.waiting_bit(),
+            self.position,
+        )
     }
 
     pub fn cancel_wait(&self) {

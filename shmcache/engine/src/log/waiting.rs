@@ -65,10 +65,7 @@ mod models {
     use loom::thread;
 
     /// An owner publishes once and wakes; a tailer looks once and sleeps. Fails if it sleeps for ever.
-    fn nobody_oversleeps(
-        prepare: fn(&AtomicU64, &AtomicU64) -> bool,
-        take: fn(&AtomicU64) -> u64,
-    ) {
+    fn nobody_oversleeps(prepare: fn(&AtomicU64, &AtomicU64) -> bool, take: fn(&AtomicU64) -> u64) {
         loom::model(move || {
             let shared = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
             let owner = shared.clone();

@@ -118,13 +118,7 @@ impl ShardReader {
         Ok(bits)
     }
 
-    fn visit_small(
-        &self,
-        cursor: u64,
-        visitor: &mut impl Visitor,
-        large: &mut Vec<Vec<u8>>,
-        mark: usize,
-    ) -> Result<u32, Unread> {
+    fn visit_small(&self, cursor: u64, visitor: &mut impl Visitor, large: &mut Vec<Vec<u8>>, mark: usize) -> Result<u32, Unread> {
         for attempt in 0..SPINS + YIELDS {
             if attempt > 0 {
                 self.wait(attempt);
