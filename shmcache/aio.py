@@ -20,10 +20,15 @@ class Client(ClientCore):
     """
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        **keys: str | None,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
-        self._channels = LoopChannels()
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, **keys)
+        self._channels = LoopChannels(self._access)
 
     async def _run_async(self, args: tuple[Any, ...], timeout: float | None) -> Any:
         args = plain(args)
@@ -104,10 +109,17 @@ class Pipeline(PipelineCore):
 
 
 def connect(
-    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    url: str | None = None,
+    *,
+    decode_responses: bool = False,
+    timeout: float = CLIENT_TIMEOUT_S,
+    server_key: str | None = None,
+    client_key: str | None = None,
+    curve: str | None = None,
 ) -> Client:
     """An asyncio client: await it, enter it by `async with`, or use it directly.
 
     Arguments as `shmcache.connect`.
     """
-    return Client(url, decode_responses=decode_responses, timeout=timeout)
+    keys = {"server_key": server_key, "client_key": client_key, "curve": curve}
+    return Client(url, decode_responses=decode_responses, timeout=timeout, **keys)

@@ -10,7 +10,8 @@ ShmcacheError
 ├── LimitExceeded            a message, batch or queue is over its limit
 ├── DataError                an argument has a type that cannot be stored (also TypeError)
 ├── Unavailable              nobody answers for the shard (also ConnectionError)
-│   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
+│   ├── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
+│   └── NotAuthorized        the server refused the connection: a key is missing, wrong or not on its list
 ├── CacheTimeout             the call's time ran out; a write may or may not have happened (also TimeoutError)
 └── ResponseError            a command's error reply, by its code:
     ├── CommandFailed        ERR        ├── WrongType   WRONGTYPE     ├── OutOfMemory  OOM
@@ -61,6 +62,10 @@ class Unavailable(ShmcacheError, ConnectionError):
 
 class OutcomeUnknown(Unavailable):
     """A write went out and its reply never came: it may or may not have happened."""
+
+
+class NotAuthorized(Unavailable):
+    """The server refused the connection's handshake: a key is missing, wrong or not on its list."""
 
 
 class CacheTimeout(ShmcacheError, TimeoutError):

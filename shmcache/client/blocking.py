@@ -22,10 +22,15 @@ class Client(ClientCore):
     """A connected client. Any number of threads may use one; a forked child may go on using it."""
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        **keys: str | None,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout)
-        self._channels = Channels()
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, **keys)
+        self._channels = Channels(self._access)
 
     def get(self, name: Key, *, timeout: float | None = None) -> Any:
         """The value, None if there is none. On the host: one look into shared memory, no socket, no lock."""
@@ -69,7 +74,7 @@ class Client(ClientCore):
     def close(self) -> None:
         """Give up sockets and mappings. A client that is used again connects again."""
         self._channels.close()
-        self._channels = Channels()
+        self._channels = Channels(self._access)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
         self._route.detach()
@@ -150,11 +155,22 @@ class Pipeline(PipelineCore):
 
 
 def connect(
-    url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+    url: str | None = None,
+    *,
+    decode_responses: bool = False,
+    timeout: float = CLIENT_TIMEOUT_S,
+    server_key: str | None = None,
+    client_key: str | None = None,
+    curve: str | None = None,
 ) -> Client:
     """A connected client of `shm://NAME` (None: the instance `default` on this host) or `tcp://HOST:PORT`.
 
     `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with
     all its retries. Raises ConfigError (the url), InstanceNotFound, Unavailable, LayoutMismatch.
+
+    By tcp: `server_key` is the server's public key (or its file), `client_key` the file of this client's key
+    pair; `curve="off"` allows a plain connection to an address that is not loopback (docs/security.md).
+    Raises NotAuthorized when the server refuses the keys.
     """
-    return Client(url, decode_responses=decode_responses, timeout=timeout).open()
+    keys = {"server_key": server_key, "client_key": client_key, "curve": curve}
+    return Client(url, decode_responses=decode_responses, timeout=timeout, **keys).open()

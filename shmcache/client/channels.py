@@ -13,7 +13,8 @@ import zmq
 from ..limits import CLIENT_POLL_MS
 from ..protocol.frames import request_id_of
 from .exchange import Deadline, Reply, Request, Route, Send, Step, answers, exchange
-from .sockets import MORE_NOW, leave_alone, open_dealer
+from .access import Access
+from .sockets import MORE_NOW, close_dealer, leave_alone, open_dealer
 
 _Result = TypeVar("_Result")
 _POLL_S = CLIENT_POLL_MS / 1000
@@ -22,11 +23,11 @@ _POLL_S = CLIENT_POLL_MS / 1000
 class _Channel:
     """One socket to one endpoint, in use by at most one call."""
 
-    __slots__ = ("endpoint", "owed", "socket")
+    __slots__ = ("endpoint", "owed", "socket", "watch")
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, access: Access | None) -> None:
         self.endpoint = endpoint
-        self.socket = open_dealer(endpoint)
+        self.socket, self.watch = open_dealer(endpoint, access)
         self.owed: list[int] = []
         """Numbers of the requests that are not answered, one for each time that they were sent."""
 
@@ -38,14 +39,22 @@ class _Channel:
             self.socket.send(payload)
         except zmq.Again:
             self.owed.remove(number)
+            self._check()
             return False
         return True
+
+    def _check(self) -> None:
+        """Raise NotAuthorized if the server refuses the connection, unless a request may have got through."""
+        if self.watch is not None and (refusal := self.watch.refusal()) is not None:
+            if not (self.owed and self.watch.connected_once):
+                raise refusal
 
     def receive(self, flags: int = 0) -> Reply | None:
         """The next message, empty if it is no reply. Waits up to CLIENT_POLL_MS; with DONTWAIT not at all."""
         try:
             message = self.socket.recv_multipart(flags)
         except zmq.Again:
+            self._check()
             return None
         if len(message) != 2:
             return Reply(b"", b"")
@@ -55,11 +64,15 @@ class _Channel:
             self.owed.remove(number)
         return reply
 
+    def close(self) -> None:
+        close_dealer(self.socket, self.watch)
+
 
 class Channels:
     """The pool of one client in one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access
         self._free: defaultdict[str, list[_Channel]] = defaultdict(list)
         self._closed = False
 
@@ -101,12 +114,12 @@ class Channels:
         try:
             return self._free[endpoint].pop()
         except IndexError:
-            return _Channel(endpoint)
+            return _Channel(endpoint, self._access)
 
     def _give_back(self, channel: _Channel) -> None:
         # A socket that is owed a reply is closed: what it may still hold unsent must not go out later.
         if channel.owed or self._closed:
-            channel.socket.close()
+            channel.close()
         else:
             self._free[channel.endpoint].append(channel)
 
@@ -120,7 +133,7 @@ class Channels:
         self._closed = True
         for channels in self._free.values():
             while channels:
-                channels.pop().socket.close()
+                channels.pop().close()
 
 
 def _drive(

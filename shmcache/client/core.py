@@ -9,13 +9,14 @@ from typing import Any
 from .._engine import DEBUG_BUILD, EngineError, Retired
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL
+from .access import Access, find_access
 from .exchange import Deadline, Step
 from .local import read, read_steps
 from .methods import CommandMethods
 from .replies import finish
 from .routes import LocalRoute, RouterRoute
 from .session import command_steps
-from .url import parse
+from .url import OPTIONS, parse
 
 if DEBUG_BUILD:
     warnings.warn("shmcache's engine is a debug build: many times slower", RuntimeWarning, stacklevel=2)
@@ -43,18 +44,27 @@ class ClientCore(CommandMethods):
     """Where the client is connected, and its commands as steps."""
 
     def __init__(
-        self, url: str | None = None, *, decode_responses: bool = False, timeout: float = CLIENT_TIMEOUT_S
+        self,
+        url: str | None = None,
+        *,
+        decode_responses: bool = False,
+        timeout: float = CLIENT_TIMEOUT_S,
+        **keys: str | None,
     ) -> None:
-        """Does not connect yet. `timeout` is seconds for a whole call with its retries."""
+        """Does not connect yet. `timeout` is seconds for a whole call with its retries; `keys` as `connect`."""
+        if keys.keys() - set(OPTIONS):
+            raise TypeError(f"unknown arguments: {', '.join(sorted(keys.keys() - set(OPTIONS)))}")
         address = parse(url)
         self.timeout = timeout
         self.decode_responses = decode_responses
+        self._access: Access | None = None
         self._route: LocalRoute | RouterRoute
         if address.instance is not None:
             self._route = LocalRoute(address.instance, decode_responses)
         else:
             assert address.endpoint is not None
-            self._route = RouterRoute(address.endpoint)
+            self._access = find_access(address.endpoint, address.options, keys)
+            self._route = RouterRoute(address.endpoint, secured=self._access is not None)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached

@@ -10,6 +10,7 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
 from ..protocol.directory import DirectoryWriter, new_snapshot
+from ..protocol.security import Security, security_settings
 from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
@@ -46,6 +47,7 @@ def _run(config: Config) -> int:
     folder = runtime_dir(config.instance.runtime_dir)
     # Later starts have larger epochs, so that remote clients see that the slot table may be another one.
     plan = make_plan(config, os.sched_getaffinity(0), folder, gid, epoch=int(time.time()))
+    Security(**security_settings(config)).check(config.network.listen)
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)

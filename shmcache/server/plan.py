@@ -9,6 +9,7 @@ from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX
+from ..protocol.security import security_settings
 from .paths import ipc_endpoint
 
 
@@ -85,6 +86,7 @@ def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "outstanding_per_client": config.limits.outstanding_per_client,
         "outstanding_per_shard": config.limits.outstanding_per_shard,
         "unavailable_wait_ms": config.limits.unavailable_wait,
+        "security": security_settings(config),
         "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
