@@ -35,6 +35,8 @@ class HandshakeWatch:
         """Whether a handshake ever succeeded: until then nothing can have been sent."""
         self._broken_since: float | None = None
         self._refusal: NotAuthorized | None = None
+        # The descriptor tells only of what comes after a look that found nothing.
+        self.refusal()
 
     def refusal(self) -> NotAuthorized | None:
         """The error of a connection that will not come about; None as long as it may."""
