@@ -51,7 +51,12 @@ class Client(ClientCore):
         return self.open().__await__()
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        try:
+            return await self.open()
+        except BaseException:
+            # Nobody will leave what was not entered; its sockets would go on trying to connect.
+            await self.close()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
