@@ -8,7 +8,9 @@ import typer
 Authorized = Annotated[
     Path,
     typer.Option(
-        "--authorized", envvar="SHMCACHE_AUTHORIZED", help="The server's list: folder of .pub files, or a file of lines."
+        "--authorized",
+        envvar="SHMCACHE_AUTHORIZED",
+        help="The server's list: folder of .pub files, or a file of lines.",
     ),
 ]
 
@@ -21,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 @keys.command()
 def generate(
-    name: Annotated[str, typer.Argument(help="Of the key pair: NAME.key is secret, NAME.pub may be given away.")],
+    name: Annotated[
+        str, typer.Argument(help="Of the key pair: NAME.key is secret, NAME.pub may be given away.")
+    ],
     folder: Annotated[Path, typer.Option("--folder", help="Where the files go.")] = Path(),
 ) -> None:
     """Make a key pair. Files that exist are not replaced."""
@@ -48,7 +52,9 @@ def show(
 # A key may begin with a dash, and is no option then.
 @keys.command(context_settings={"ignore_unknown_options": True})
 def authorize(
-    key: Annotated[str, typer.Argument(metavar="PUBLICKEY|FILE", help="A public key, or the file that holds it.")],
+    key: Annotated[
+        str, typer.Argument(metavar="PUBLICKEY|FILE", help="A public key, or the file that holds it.")
+    ],
     name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
     authorized: Authorized,
 ) -> None:

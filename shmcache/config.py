@@ -165,13 +165,13 @@ class SecurityConfig(_Group):
     )
     authorized: str = Field(
         default="",
-        description="Public keys of clients and peers that may connect: a folder of `.pub` files, or a file of "
-        "lines `KEY NAME`. Changes hold at once for new connections.",
+        description="Public keys of clients and peers that may connect: a folder of `.pub` files, or a "
+        "file of lines `KEY NAME`. Changes hold at once for new connections.",
     )
     peer_keys: str = Field(
         default="",
-        description="Server keys of peer instances: one public key or its file, or a folder or file as for "
-        "`authorized` with keys named by host.",
+        description="Server keys of peer instances: one public key or its file, or a folder or file as "
+        "for `authorized` with keys named by host.",
     )
 
 

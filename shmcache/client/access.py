@@ -52,8 +52,8 @@ def find_access(
         return None
     if not found["server_key"]:
         raise ConfigError(
-            f"{endpoint} needs CURVE keys: give server_key (the server's public key) and client_key (the file of "
-            "a key pair: `shmcache keys generate NAME`), or turn encryption off with curve=off"
+            f"{endpoint} needs CURVE keys: give server_key (the server's public key) and client_key (the "
+            "file of a key pair: `shmcache keys generate NAME`), or turn encryption off with curve=off"
         )
     if not found["client_key"]:
         raise ConfigError(

@@ -51,7 +51,10 @@ class ClientCore(CommandMethods):
         timeout: float = CLIENT_TIMEOUT_S,
         **keys: str | None,
     ) -> None:
-        """Does not connect yet. `timeout` is seconds for a whole call with its retries; `keys` as `connect`."""
+        """Does not connect yet. `timeout` is seconds for a whole call with its retries.
+
+        `keys`: server_key, client_key, curve, as for `connect`.
+        """
         if keys.keys() - set(OPTIONS):
             raise TypeError(f"unknown arguments: {', '.join(sorted(keys.keys() - set(OPTIONS)))}")
         address = parse(url)

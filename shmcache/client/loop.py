@@ -62,6 +62,8 @@ class _Channel:
             self.socket.send(step.header, MORE_NOW)
             self.socket.send(step.payload)
         except zmq.Again:
+            if self.watch is not None:
+                self._look()
             return False
         self.waiting[step.request_id] = inbox
         self._drain()
@@ -78,7 +80,7 @@ class _Channel:
                 inbox.put(Reply(frames[0], frames[1]))
 
     def _look(self) -> None:
-        """Tell who waits that the server refuses the connection, unless their requests may have got through."""
+        """Tell who waits that the server refuses the connection, if nothing can have got through."""
         assert self.watch is not None
         refusal = self.watch.refusal()
         if refusal is not None and not self.refused:
@@ -120,7 +122,11 @@ class LoopChannels:
                     if channel is None:
                         channel = used[step.endpoint] = self._channel(step.endpoint)
                     answer = channel.send(step, inbox)
-                    sent.append((channel, step.request_id))
+                    if answer:
+                        sent.append((channel, step.request_id))
+                    elif channel.refused and not sent:
+                        # Nothing of this call is on its way: the next attempt may have a new channel.
+                        del used[step.endpoint]
                 elif inbox.replies:
                     answer = inbox.replies.pop(0)
                 else:

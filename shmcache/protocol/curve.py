@@ -78,7 +78,9 @@ def load_keypair(path: Path | str) -> KeyPair:
     except OSError as error:
         raise ConfigError(f"key file {path}: {error.strerror}") from None
     if mode & 0o077:
-        raise ConfigError(f"key file {path} has mode {mode:04o}, so that others can use the secret: chmod 600 {path}")
+        raise ConfigError(
+            f"key file {path} has mode {mode:04o}, so that others can use the secret: chmod 600 {path}"
+        )
     public, secret = _load(path)
     if secret is None:
         raise ConfigError(f"key file {path} holds no secret key: give the .key file, not the .pub file")
@@ -102,7 +104,9 @@ def _load(path: Path | str) -> tuple[bytes, bytes | None]:
             raise ConfigError(f"key file {path} is over {ALLOWED_BYTES_MAX} bytes")
         public, secret = load_certificate(path)
     except OSError as error:
-        raise ConfigError(f"{path} is neither a public key nor a readable key file: {error.strerror or error}") from None
+        raise ConfigError(
+            f"{path} is neither a public key nor a readable key file: {error.strerror or error}"
+        ) from None
     except ValueError:
         raise ConfigError(f"key file {path} holds no public key") from None
     if not is_key(public) or not (secret is None or is_key(secret)):
@@ -118,7 +122,9 @@ def load_allowed(path: Path | str) -> dict[bytes, str]:
     path = Path(path)
     try:
         if path.is_dir():
-            found = [(_load(file)[0], file.stem) for file in sorted(path.glob("*.pub"))[: ALLOWED_KEYS_MAX + 1]]
+            found = [
+                (_load(file)[0], file.stem) for file in sorted(path.glob("*.pub"))[: ALLOWED_KEYS_MAX + 1]
+            ]
         elif path.stat().st_size > ALLOWED_BYTES_MAX:
             raise ConfigError(f"{path} is over {ALLOWED_BYTES_MAX} bytes")
         else:
@@ -137,13 +143,18 @@ def _lines(path: Path) -> list[tuple[bytes, str]]:
         if not words or words[0] == "#":
             continue
         if not is_key(words[0]):
-            raise ConfigError(f"{path}, line {number}: expected KEY NAME, a key being {KEY_CHARS} characters of Z85")
+            raise ConfigError(
+                f"{path}, line {number}: expected KEY NAME, a key being {KEY_CHARS} characters of Z85"
+            )
         found.append((words[0].encode(), words[1] if len(words) > 1 else f"line {number}"))
     return found
 
 
 def authorize(path: Path | str, key: bytes, name: str) -> Path:
-    """Add a public key to a folder (made if there is nothing) or file; returns the file. Raises ConfigError."""
+    """Add a public key to a folder (made if nothing is there) or a file; returns the file.
+
+    Raises ConfigError.
+    """
     path, name = Path(path), check_name(name)
     known = load_allowed(path) if path.exists() else {}
     if key in known:
@@ -173,7 +184,7 @@ def host_of(endpoint: str) -> str:
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Whether only this host can be at the other end. No name is looked up: an unknown one is not loopback."""
+    """Whether only this host can be at the other end. No name is looked up: it counts as another host."""
     if not endpoint.startswith("tcp://"):
         return True
     host = host_of(endpoint)
@@ -184,7 +195,7 @@ def is_loopback(endpoint: str) -> bool:
 
 
 def needs_curve(mode: str, endpoint: str) -> bool:
-    """What `auto`, `on` or `off` means for an endpoint. Unix sockets never use it: their file's mode guards them."""
+    """What `auto`, `on` or `off` means for an endpoint. Unix sockets stay plain: their mode guards them."""
     if not endpoint.startswith("tcp://"):
         return False
     return mode == "on" or (mode == "auto" and not is_loopback(endpoint))

@@ -7,6 +7,7 @@ called a refusal when it has lasted for HANDSHAKE_BROKEN_S.
 """
 
 import time
+from itertools import count
 from typing import Final
 
 import zmq
@@ -21,14 +22,25 @@ _EVENTS: Final = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
+_numbers = count(1)
 
 
 class HandshakeWatch:
-    """Watches one connecting socket that has one endpoint. To be made before `connect`."""
+    """Watches one connecting socket that has one endpoint. To be made before `connect`.
+
+    What happens is kept until `refusal` is called: call it from time to time, or close the watch once the
+    connection works.
+    """
 
     def __init__(self, socket: "zmq.Socket[bytes]", endpoint: str, secured: bool) -> None:
         self._socket, self._endpoint, self._secured = socket, endpoint, secured
-        self._monitor = socket.get_monitor_socket(_EVENTS)
+        # Not `get_monitor_socket`: at its high-water mark, when nobody reads for a while, libzmq's I/O thread
+        # waits for the reader, and with it all sockets of the process.
+        address = f"inproc://handshakes.{next(_numbers)}"
+        socket.monitor(address, _EVENTS)
+        self._monitor = socket.context.socket(zmq.PAIR)
+        self._monitor.rcvhwm = 0
+        self._monitor.connect(address)
         self.fd: int = self._monitor.get(zmq.FD)
         """Readable (edge-triggered) when `refusal` may have something new."""
         self.connected_once = False

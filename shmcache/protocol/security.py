@@ -14,23 +14,29 @@ from .allowed import AllowList
 def _how(endpoint: str, mode: str) -> str:
     why = "curve is on" if mode == "on" else f"{endpoint} is not loopback, so others can reach it"
     return (
-        f"{why}: make a key pair with `shmcache keys generate server`, give it by --server-key server.key and "
-        "the public keys of those who may connect by --authorized FOLDER, or turn encryption off with --curve off"
+        f"{why}: make a key pair with `shmcache keys generate server`, give it by --server-key server.key "
+        "and the public keys of those who may connect by --authorized FOLDER, or turn encryption off with "
+        "--curve off"
     )
 
 
 class Security:
     """One for each process and its ZeroMQ context.
 
-    Call `server(socket, endpoint)` before `bind` and `client(socket, endpoint)` before `connect`. A socket has
-    one kind of listener: secured or plain, so endpoints of both kinds need two sockets (`needs_curve` tells).
+    Call `server(socket, endpoint)` before `bind` and `client(socket, endpoint)` before `connect`. A socket
+    is secured or plain as a whole: endpoints of both kinds need two sockets (`needs_curve` tells).
     """
 
     def __init__(
         self, mode: str, server_key: str = "", authorized: str = "", peer_keys: str = "", log: Any = None
     ) -> None:
         """Reads nothing yet: an instance that only listens on loopback needs no keys."""
-        self._mode, self._server_key, self._authorized, self._peer_keys = mode, server_key, authorized, peer_keys
+        self._mode, self._server_key, self._authorized, self._peer_keys = (
+            mode,
+            server_key,
+            authorized,
+            peer_keys,
+        )
         self._log = log
         self._keys: curve.KeyPair | None = None
         self._allowed: AllowList | None = None
@@ -75,7 +81,10 @@ class Security:
         return True
 
     def client(self, socket: "zmq.Socket[bytes]", endpoint: str) -> bool:
-        """Prepare a socket for `connect(endpoint)` to a peer; returns whether it is secured. Raises ConfigError."""
+        """Prepare a socket for `connect(endpoint)` to a peer; returns whether it is secured.
+
+        Raises ConfigError.
+        """
         if not self.needs_curve(endpoint):
             return False
         curve.secure_client(socket, self._own_keys(endpoint), self._peer(endpoint))
@@ -110,8 +119,8 @@ class Security:
         key = curve.peer_key(curve.load_peers(self._peer_keys), endpoint)
         if key is None:
             raise ConfigError(
-                f"peer_keys: no public key for {endpoint}: give the peer's key, or a folder or file with keys named "
-                f"by host (here {curve.host_of(endpoint)}), or turn encryption off with --curve off"
+                f"peer_keys: no public key for {endpoint}: give the peer's key, or a folder or file with "
+                f"keys named by host (here {curve.host_of(endpoint)}), or turn encryption off with --curve off"
             )
         return key
 

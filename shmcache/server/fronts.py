@@ -58,7 +58,10 @@ class Fronts:
 
     def bind(self) -> list[str]:
         """Listen; returns the endpoints with the ports in force. Raises zmq.ZMQError, ConfigError."""
-        return [self._front(endpoint).bind(endpoint, self._settings["gid"]) for endpoint in self._settings["listen"]]
+        return [
+            self._front(endpoint).bind(endpoint, self._settings["gid"])
+            for endpoint in self._settings["listen"]
+        ]
 
     def _front(self, endpoint: str) -> Front:
         mark = SECURED if self._security.needs_curve(endpoint) else PLAIN

@@ -60,7 +60,9 @@ def test_right_keys_work_on_the_command_line(secured: RunningInstance, keys: Key
         refused = command(*words, "-u", secured.tcp)
         assert refused.returncode == 2
         assert b"demands CURVE" in refused.stderr
-        strange = command(*words, "-u", secured.tcp, **variables | {"SHMCACHE_CLIENT_KEY": keys.file("stranger")})
+        strange = command(
+            *words, "-u", secured.tcp, **variables | {"SHMCACHE_CLIENT_KEY": keys.file("stranger")}
+        )
         assert strange.returncode == 2
         assert b"does not accept this client's key" in strange.stderr
 
@@ -161,8 +163,10 @@ def test_client_outlives_the_routers_death(secured: RunningInstance, keys: Keys)
 
 
 def test_loopback_stays_plain_and_the_other_address_is_secured(keys: Keys) -> None:
-    """`auto` at 127.0.0.1 and 0.0.0.0 in one instance: each client gets its own replies through its own socket."""
-    with running_instance(listen="tcp://127.0.0.1:0,tcp://0.0.0.0:0", workers=2, **keys.of_server) as instance:
+    """`auto` at 127.0.0.1 and 0.0.0.0 in one instance: each client gets its replies through its socket."""
+    with running_instance(
+        listen="tcp://127.0.0.1:0,tcp://0.0.0.0:0", workers=2, **keys.of_server
+    ) as instance:
         plain, wide = (e for e in instance.snapshot().router_endpoints if e.startswith("tcp:"))
         secured = wide.replace("0.0.0.0", "127.0.0.1")
         with pytest.raises(NotAuthorized, match="demands CURVE"):
@@ -192,7 +196,9 @@ def test_same_identity_at_both_sockets_gets_no_foreign_replies(keys: Keys) -> No
             for number in range(1, 51):
                 for socket, offset in ((near, 0), (far, 1000)):
                     head = frames.pack_header(request_id=number + offset)
-                    socket.send_multipart([head, codec.encode_commands([["ECHO", b"%d" % (number + offset)]])])
+                    socket.send_multipart(
+                        [head, codec.encode_commands([["ECHO", b"%d" % (number + offset)]])]
+                    )
             for socket, offset in ((near, 0), (far, 1000)):
                 got = [codec.decode_results(socket.recv_multipart()[1]) for _ in range(50)]
                 assert sorted(got) == sorted([b"%d" % (number + offset)] for number in range(1, 51))
@@ -252,3 +258,58 @@ def test_keys_commands(tmp_path: Path) -> None:
     assert sorted(listed) == sorted([f"{public} web", f"{dashed} dash"])
     again = command("keys", "generate", "web", "--folder", str(tmp_path))
     assert (again.returncode, again.stderr.count(b"\n")) == (1, 1)
+
+
+def test_connection_that_is_refused_when_it_comes_back(tmp_path: Path) -> None:
+    """The server restarts without the client's key: the client is told, and works again once it is listed."""
+    keys = make_keys(tmp_path)
+    listed = keys.authorized / "client.pub"
+
+    async def from_asyncio(cache: Any) -> None:
+        with pytest.raises(NotAuthorized):
+            await cache.get("k")
+        listed.write_text(text)
+        await asyncio.sleep(1.1)
+        assert await cache.get("k") == b"1"
+
+    async def story(instance: RunningInstance) -> None:
+        arguments = keys.of_client() | {"timeout": 3.0}
+        async with shmcache.aio.connect(instance.tcp, **arguments) as second:
+            with shmcache.connect(instance.tcp, **arguments) as first:
+                assert first.set("k", 1)
+                assert await second.get("k") == b"1"
+                listed.unlink()
+                await asyncio.sleep(1.1)
+                pid = instance.router_pid()
+                os.kill(pid, signal.SIGKILL)
+                wait_until(lambda: instance.router_pid() not in (0, pid), what="another router")
+                time.sleep(1.5)
+                with pytest.raises(NotAuthorized):
+                    first.get("k")
+                await from_asyncio(second)
+                assert first.get("k") == b"1"
+
+    text = listed.read_text()
+    with running_instance(curve="on", **keys.of_server) as instance:
+        asyncio.run(story(instance))
+
+
+def test_watch_that_nobody_reads_holds_up_nobody(secured: RunningInstance, keys: Keys) -> None:
+    """Thousands of failed handshakes of a forgotten client do not stop the process' other clients."""
+    from shmcache.client.access import Access
+    from shmcache.client.sockets import close_dealer, open_dealer
+
+    wrong = Access(curve.load_keypair(keys.file("client")), keys.public("stranger").encode())
+    forgotten = [open_dealer(secured.tcp, wrong)]
+    for socket, _ in forgotten:
+        socket.reconnect_ivl = 1
+        for _ in range(20):
+            socket.connect(secured.tcp)
+    try:
+        before = router_figures(secured)["handshakes_failed"]
+        wait_until(lambda: router_figures(secured)["handshakes_failed"] > before + 2_200, 60, "many failures")
+        with shmcache.connect(secured.tcp, **keys.of_client()) as cache:
+            assert cache.ping()
+    finally:
+        for socket, watch in forgotten:
+            close_dealer(socket, watch)

@@ -35,7 +35,12 @@ def test_pair_is_for_its_owner_only_and_never_replaced(tmp_path: Path) -> None:
         os.umask(old)
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     pair = curve.load_keypair(secret)
-    assert curve.public_key(public) == curve.public_key(secret) == curve.public_key(pair.public.decode()) == pair.public
+    assert (
+        curve.public_key(public)
+        == curve.public_key(secret)
+        == curve.public_key(pair.public.decode())
+        == pair.public
+    )
     assert pair.secret.decode() not in public.read_text()
     assert pair.secret.decode() not in repr(pair)
     with pytest.raises(ConfigError, match="File exists"):
@@ -59,7 +64,9 @@ def test_files_that_are_no_keys_are_refused(tmp_path: Path) -> None:
     second, _ = curve.generate(tmp_path, "b")
     public.chmod(0o600)
     mixed = tmp_path / "mixed.key"
-    mixed.write_text(first.read_text().replace(curve.public_key(first).decode(), curve.public_key(second).decode()))
+    mixed.write_text(
+        first.read_text().replace(curve.public_key(first).decode(), curve.public_key(second).decode())
+    )
     mixed.chmod(0o600)
     for path, message in ((tmp_path / "none", "No such file"), (public, "no secret"), (mixed, "not a pair")):
         with pytest.raises(ConfigError, match=message):
@@ -199,7 +206,9 @@ def test_peers_key_by_host_and_port_by_host_or_one_for_all(tmp_path: Path) -> No
     assert curve.peer_key(peers, "tcp://10.0.0.1:7401") == b"0" * 40
     assert curve.peer_key(peers, "tcp://10.0.0.1:7402") == b"1" * 40
     assert curve.peer_key(curve.load_peers("2" * 40), "tcp://h:1") == b"2" * 40
-    assert curve.peer_key(curve.load_peers(str(tmp_path / "own.pub")), "tcp://h:1") == curve.public_key(tmp_path / "own.pub")
+    assert curve.peer_key(curve.load_peers(str(tmp_path / "own.pub")), "tcp://h:1") == curve.public_key(
+        tmp_path / "own.pub"
+    )
     security = Security("auto", str(tmp_path / "own.key"), "", str(file))
     security.check([], ["tcp://10.0.0.1:1", "tcp://127.0.0.1:1"])
     with pytest.raises(ConfigError, match=r"peer_keys: .*tcp://10\.0\.0\.2:1"):

@@ -74,7 +74,7 @@ def traffic(server: dict[str, Any], client: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_bytes_on_the_way(keys: Keys, encrypted: bool) -> None:
-    """With CURVE neither key, value nor command is to be seen; without it all are, so the test would notice."""
+    """With CURVE neither key, value nor command is to be seen; without it all are: the test would notice."""
     seen = traffic(keys.of_server | {"curve": "on"}, keys.of_client()) if encrypted else traffic({}, {})
     assert len(seen) > 2 * len(VALUE)
     for secret in (KEY.encode(), VALUE, VALUE[:16], b"SET", b"topology"):
