@@ -157,7 +157,7 @@ class SecurityConfig(_Group):
 
     curve: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Encrypt and authenticate tcp connections; `auto`: at every address that is not loopback.",
+        description="Encrypt and authenticate tcp connections; `auto`: wherever it is not loopback.",
     )
     server_key: str = Field(
         default="",

@@ -120,7 +120,7 @@ class Security:
         if key is None:
             raise ConfigError(
                 f"peer_keys: no public key for {endpoint}: give the peer's key, or a folder or file with "
-                f"keys named by host (here {curve.host_of(endpoint)}), or turn encryption off with --curve off"
+                f"keys named by host ({curve.host_of(endpoint)}), or turn encryption off with --curve off"
             )
         return key
 
