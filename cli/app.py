@@ -9,6 +9,8 @@ import sys
 
 import typer
 
+from .options import add_key_options
+
 _GROUPS: dict[str, tuple[str, ...]] = {
     "serving": ("serve", "stop"),
     "status": ("status",),
@@ -19,6 +21,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "replication": ("replicas", "replicate", "promote", "demote", "switchover", "verify"),
     "doctor.command": ("doctor",),
     "bench.command": ("bench",),
+    "curve_keys": ("keys",),
 }
 """Module -> the commands that it registers, so that `shmcache get` imports one of them only."""
 
@@ -49,6 +52,7 @@ def build(modules: tuple[str, ...] = tuple(_GROUPS)) -> typer.Typer:
 
     for module in modules:
         importlib.import_module(f".{module}", __package__).register(app)
+    add_key_options(app)
     return app
 
 

@@ -15,6 +15,8 @@ class Target:
 
     instance: str | None
     endpoint: str | None
+    url: str | None = None
+    """As given, with the keys that it may name."""
 
 
 def parse_target(url: str | None) -> Target:
@@ -26,8 +28,9 @@ def parse_target(url: str | None) -> Target:
         return Target(url, None)
     if scheme == "shm":
         return Target(rest or DEFAULT_INSTANCE, None)
-    if scheme == "tcp" and rest.rpartition(":")[2].isdecimal():
-        return Target(None, url)
+    address = rest.partition("?")[0]
+    if scheme == "tcp" and address.rpartition(":")[2].isdecimal():
+        return Target(None, f"tcp://{address}", url)
     raise ConfigError(f"{url!r} is not shm://NAME or tcp://HOST:PORT")
 
 
@@ -62,18 +65,22 @@ def raw_reply(url: str | None, words: list[bytes], timeout: float) -> Any:
 class ControlChannel:
     """Control calls over one DEALER per endpoint, one call at a time."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, url: str | None = None) -> None:
+        """`url`: of the router, for the keys that it may need. Raises ConfigError."""
         import zmq
 
         self._zmq = zmq
         self._context = zmq.Context()
         self._sockets: dict[str, Any] = {}
+        self._watches: dict[str, Any] = {}
+        self._url = url
         self._timeout = timeout
         self._request_id = 0
 
     def call(self, endpoint: str, name: str, arguments: dict[str, Any] | None = None, slot: int = 0) -> Any:
-        """Result of one control call. Raises Unavailable, CacheTimeout, ResponseError, ProtocolError."""
+        """Result of one control call. Raises Unavailable, NotAuthorized, CacheTimeout, ResponseError, ProtocolError."""
         from shmcache.errors import CacheTimeout
+        from shmcache.limits import CLIENT_POLL_MS
         from shmcache.protocol import codec, frames
 
         socket = self._sockets.get(endpoint) or self._connect(endpoint)
@@ -83,7 +90,11 @@ class ControlChannel:
             flags=frames.CONTROL, slot=slot, request_id=self._request_id, deadline_ms=int(deadline * 1000)
         )
         socket.send_multipart([header, codec.encode_control(name, arguments or {})])
-        while (left := deadline - time.time()) > 0 and socket.poll(int(left * 1000) + 1):
+        while (left := deadline - time.time()) > 0:
+            if not socket.poll(min(int(left * 1000) + 1, CLIENT_POLL_MS)):
+                if endpoint in self._watches and (refusal := self._watches[endpoint].refusal()) is not None:
+                    raise refusal
+                continue
             head, payload = socket.recv_multipart()
             reply = frames.unpack_header(head)
             if reply.request_id != self._request_id:
@@ -99,11 +110,22 @@ class ControlChannel:
     def _connect(self, endpoint: str) -> Any:
         socket = self._context.socket(self._zmq.DEALER)
         socket.linger = 0
+        if endpoint.startswith("tcp://"):
+            from shmcache.client.access import find_access
+            from shmcache.client.url import parse
+            from shmcache.protocol.handshake import HandshakeWatch
+
+            access = find_access(endpoint, parse(self._url).options, {})
+            if access is not None:
+                access.secure(socket)
+            self._watches[endpoint] = HandshakeWatch(socket, endpoint, access is not None)
         socket.connect(endpoint)
         self._sockets[endpoint] = socket
         return socket
 
     def close(self) -> None:
+        for watch in self._watches.values():
+            watch.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> "ControlChannel":

@@ -28,9 +28,10 @@ class Client(ClientCore):
         decode_responses: bool = False,
         timeout: float = CLIENT_TIMEOUT_S,
         options: RequestOptions = NO_OPTIONS,
+        **keys: str | None,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options)
-        self._channels = LoopChannels()
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys)
+        self._channels = LoopChannels(self._access)
 
     async def _run_async(self, args: tuple[Any, ...], timeout: float | None) -> Any:
         args = plain(args)
@@ -53,7 +54,12 @@ class Client(ClientCore):
         return self.open().__await__()
 
     async def __aenter__(self) -> Self:
-        return await self.open()
+        try:
+            return await self.open()
+        except BaseException:
+            # Nobody will leave what was not entered; its sockets would go on trying to connect.
+            await self.close()
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,10 +124,14 @@ def connect(
     ack: Ack | None = None,
     ack_timeout: float | None = None,
     max_staleness: float | None = None,
+    server_key: str | None = None,
+    client_key: str | None = None,
+    curve: str | None = None,
 ) -> Client:
     """An asyncio client: await it, enter it by `async with`, or use it directly.
 
     Arguments as `shmcache.connect`.
     """
     options = RequestOptions(ack, ack_timeout, max_staleness)
-    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options)
+    keys = {"server_key": server_key, "client_key": client_key, "curve": curve}
+    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys)

@@ -154,6 +154,29 @@ class NetworkConfig(_Group):
         return value
 
 
+class SecurityConfig(_Group):
+    """Who may connect from other hosts, and encryption on the way: docs/security.md."""
+
+    curve: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Encrypt and authenticate tcp connections; `auto`: wherever it is not loopback.",
+    )
+    server_key: str = Field(
+        default="",
+        description="File with this instance's key pair (`shmcache keys generate`), mode 0600.",
+    )
+    authorized: str = Field(
+        default="",
+        description="Public keys of clients and peers that may connect: a folder of `.pub` files, or a "
+        "file of lines `KEY NAME`. Changes hold at once for new connections.",
+    )
+    peer_keys: str = Field(
+        default="",
+        description="Server keys of peer instances: one public key or its file, or a folder or file as "
+        "for `authorized` with keys named by host.",
+    )
+
+
 class LimitsConfig(_Group):
     """What one client can make the server hold."""
 
@@ -290,6 +313,7 @@ class Config(BaseModel):
     memory: MemoryConfig = MemoryConfig()
     network: NetworkConfig = NetworkConfig()
     replication: ReplicationConfig = ReplicationConfig()
+    security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     log: LogConfig = LogConfig()
 

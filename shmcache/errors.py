@@ -13,7 +13,8 @@ ShmcacheError
 ├── NotEnoughReplicas        refused: too few replicas are connected (min_replicas_to_write); nothing was executed
 ├── TooStale                 refused: the replica is further behind than the read allows
 ├── Unavailable              nobody answers for the shard (also ConnectionError)
-│   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
+│   ├── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
+│   └── NotAuthorized        the server refused the connection: a key is missing, wrong or not on its list
 ├── CacheTimeout             the call's time ran out; a write may or may not have happened (also TimeoutError)
 └── ResponseError            a command's error reply, by its code:
     ├── CommandFailed        ERR        ├── WrongType   WRONGTYPE     ├── OutOfMemory  OOM
@@ -85,6 +86,10 @@ class Unavailable(ShmcacheError, ConnectionError):
 
 class OutcomeUnknown(Unavailable):
     """A write went out and its reply never came: it may or may not have happened."""
+
+
+class NotAuthorized(Unavailable):
+    """The server refused the connection's handshake: a key is missing, wrong or not on its list."""
 
 
 class CacheTimeout(ShmcacheError, TimeoutError):

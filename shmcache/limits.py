@@ -45,6 +45,18 @@ SOCKETS_MAX: Final = 4_096
 SOCKET_PATH_BYTES_MAX: Final = 107
 """Of a unix socket: sun_path of sockaddr_un, without its closing zero."""
 
+# --- CURVE ------------------------------------------------------------------------------------------
+ALLOWED_KEYS_MAX: Final = 10_000
+"""Public keys in one list."""
+ALLOWED_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Size of a file of keys."""
+ALLOWED_RELOAD_S: Final = 1.0
+"""At most so often a server looks whether its list of allowed keys has changed."""
+DENIAL_LOG_S: Final = 1.0
+"""At most so often a refused key is logged; all are counted."""
+HANDSHAKE_BROKEN_S: Final = 1.0
+"""A client whose every handshake is broken off for this long takes it for a refusal."""
+
 # --- server: loops ----------------------------------------------------------------------------------
 TICK_MS_MAX: Final = 100
 """Longest pause between two ticks of an owner that has nothing to do."""

@@ -15,9 +15,9 @@ CALLS = 100_000
 
 def run(keys: int) -> list[Row]:
     """`keys` is for the reads at random over many keys."""
-    from . import temporary
-
     import shmcache
+
+    from . import temporary
 
     few = [key_of(n) for n in range(SMALL)]
     hundred = few[:100]

@@ -64,7 +64,7 @@ def _evictions(url: str | None) -> tuple[int, int]:
     from ..connection import ControlChannel, parse_target, shard_addresses
 
     target = parse_target(url)
-    with ControlChannel(10.0) as channel:
+    with ControlChannel(10.0, target.url) as channel:
         figures = [channel.call(a.endpoint, "stats", slot=a.slot) for a in shard_addresses(target, channel)]
     return sum(shard["evicted"] for shard in figures), sum(shard["keys"] for shard in figures)
 

@@ -27,7 +27,7 @@ def stats(
     from ..connection import ControlChannel, parse_target, shard_addresses
 
     target = parse_target(url)
-    with ControlChannel(timeout) as channel:
+    with ControlChannel(timeout, target.url) as channel:
         addresses = shard_addresses(target, channel)
 
         def read() -> list[dict[str, Any]]:

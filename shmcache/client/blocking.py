@@ -30,9 +30,10 @@ class Client(ClientCore):
         decode_responses: bool = False,
         timeout: float = CLIENT_TIMEOUT_S,
         options: RequestOptions = NO_OPTIONS,
+        **keys: str | None,
     ) -> None:
-        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options)
-        self._channels = Channels()
+        super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys)
+        self._channels = Channels(self._access)
 
     def get(self, name: Key, *, timeout: float | None = None) -> Any:
         """The value, None if there is none. On the host: one look into shared memory, no socket, no lock."""
@@ -76,7 +77,7 @@ class Client(ClientCore):
     def close(self) -> None:
         """Give up sockets and mappings. A client that is used again connects again."""
         self._channels.close()
-        self._channels = Channels()
+        self._channels = Channels(self._access)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
         self._route.detach()
@@ -164,12 +165,20 @@ def connect(
     ack: Ack | None = None,
     ack_timeout: float | None = None,
     max_staleness: float | None = None,
+    server_key: str | None = None,
+    client_key: str | None = None,
+    curve: str | None = None,
 ) -> Client:
     """A connected client of `shm://NAME` (None: the instance `default` on this host) or `tcp://HOST:PORT`.
 
     `decode_responses`: data comes as `str` (UTF-8) instead of `bytes`. `timeout`: seconds for one call with
     all its retries. `ack`, `ack_timeout`, `max_staleness`: see `Client.with_options`. Raises ConfigError (the
     url, an option), InstanceNotFound, Unavailable, LayoutMismatch.
+
+    By tcp: `server_key` is the server's public key (or its file), `client_key` the file of this client's key
+    pair; `curve="off"` allows a plain connection to an address that is not loopback (docs/security.md).
+    Raises NotAuthorized when the server refuses the keys.
     """
     options = RequestOptions(ack, ack_timeout, max_staleness)
-    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options).open()
+    keys = {"server_key": server_key, "client_key": client_key, "curve": curve}
+    return Client(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys).open()

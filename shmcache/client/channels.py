@@ -12,8 +12,9 @@ import zmq
 
 from ..limits import CLIENT_POLL_MS
 from ..protocol.frames import request_id_of
+from .access import Access
 from .exchange import Deadline, Reply, Request, Route, Send, Step, answers, exchange
-from .sockets import MORE_NOW, leave_alone, open_dealer
+from .sockets import MORE_NOW, close_dealer, leave_alone, open_dealer
 
 _Result = TypeVar("_Result")
 _POLL_S = CLIENT_POLL_MS / 1000
@@ -22,11 +23,12 @@ _POLL_S = CLIENT_POLL_MS / 1000
 class _Channel:
     """One socket to one endpoint, in use by at most one call."""
 
-    __slots__ = ("endpoint", "owed", "socket")
+    __slots__ = ("_access", "endpoint", "owed", "socket", "watch")
 
-    def __init__(self, endpoint: str) -> None:
-        self.endpoint = endpoint
-        self.socket = open_dealer(endpoint)
+    def __init__(self, endpoint: str, access: Access | None) -> None:
+        self.endpoint, self._access = endpoint, access
+        self.socket, self.watch = open_dealer(endpoint, access)
+        """The watch is there until the first reply."""
         self.owed: list[int] = []
         """Numbers of the requests that are not answered, one for each time that they were sent."""
 
@@ -38,15 +40,30 @@ class _Channel:
             self.socket.send(payload)
         except zmq.Again:
             self.owed.remove(number)
+            self._check()
+            if not self.owed:
+                # Its connection was refused when it came back: ZeroMQ gives such a socket up for good.
+                self.close()
+                self.socket, self.watch = open_dealer(self.endpoint, self._access)
             return False
         return True
+
+    def _check(self) -> None:
+        """Raise NotAuthorized if the server refuses the connection, unless a request may have got through."""
+        refusal = self.watch.refusal() if self.watch is not None else None
+        if refusal is not None and not (self.owed and self.watch.connected_once):
+            raise refusal
 
     def receive(self, flags: int = 0) -> Reply | None:
         """The next message, empty if it is no reply. Waits up to CLIENT_POLL_MS; with DONTWAIT not at all."""
         try:
             message = self.socket.recv_multipart(flags)
         except zmq.Again:
+            self._check()
             return None
+        if self.watch is not None:
+            self.watch.close()
+            self.watch = None
         if len(message) != 2:
             return Reply(b"", b"")
         reply = Reply(*message)
@@ -55,11 +72,15 @@ class _Channel:
             self.owed.remove(number)
         return reply
 
+    def close(self) -> None:
+        close_dealer(self.socket, self.watch)
+
 
 class Channels:
     """The pool of one client in one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access
         self._free: defaultdict[str, list[_Channel]] = defaultdict(list)
         self._closed = False
 
@@ -104,12 +125,13 @@ class Channels:
         try:
             return self._free[endpoint].pop()
         except IndexError:
-            return _Channel(endpoint)
+            return _Channel(endpoint, self._access)
 
     def _give_back(self, channel: _Channel) -> None:
         # A socket that is owed a reply is closed: what it may still hold unsent must not go out later.
-        if channel.owed or self._closed:
-            channel.socket.close()
+        # So is one that never had any: nobody would look at its watch.
+        if channel.owed or channel.watch is not None or self._closed:
+            channel.close()
         else:
             self._free[channel.endpoint].append(channel)
 
@@ -123,7 +145,7 @@ class Channels:
         self._closed = True
         for channels in self._free.values():
             while channels:
-                channels.pop().socket.close()
+                channels.pop().close()
 
 
 def _drive(

@@ -13,6 +13,7 @@ from ..errors import TooStale
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL
 from ..protocol.needs import Ack
+from .access import Access, find_access
 from .exchange import Deadline, Step
 from .local import read, read_steps
 from .methods import CommandMethods
@@ -20,7 +21,7 @@ from .options import NO_OPTIONS, RequestOptions
 from .replies import finish
 from .routes import LocalRoute, RouterRoute
 from .session import command_steps
-from .url import parse
+from .url import OPTIONS, parse
 
 if DEBUG_BUILD:
     warnings.warn("shmcache's engine is a debug build: many times slower", RuntimeWarning, stacklevel=2)
@@ -54,18 +55,26 @@ class ClientCore(CommandMethods):
         decode_responses: bool = False,
         timeout: float = CLIENT_TIMEOUT_S,
         options: RequestOptions = NO_OPTIONS,
+        **keys: str | None,
     ) -> None:
-        """Does not connect yet. `timeout` is seconds for a whole call with its retries."""
+        """Does not connect yet. `timeout` is seconds for a whole call with its retries.
+
+        `keys`: server_key, client_key, curve, as for `connect`.
+        """
+        if keys.keys() - set(OPTIONS):
+            raise TypeError(f"unknown arguments: {', '.join(sorted(keys.keys() - set(OPTIONS)))}")
         self._options = options
         address = parse(url)
         self.timeout = timeout
         self.decode_responses = decode_responses
+        self._access: Access | None = None
         self._route: LocalRoute | RouterRoute
         if address.instance is not None:
             self._route = LocalRoute(address.instance, decode_responses)
         else:
             assert address.endpoint is not None
-            self._route = RouterRoute(address.endpoint)
+            self._access = find_access(address.endpoint, address.options, keys)
+            self._route = RouterRoute(address.endpoint, secured=self._access is not None)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached

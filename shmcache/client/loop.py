@@ -11,9 +11,11 @@ from typing import TypeVar
 
 import zmq
 
+from ..errors import NotAuthorized
 from ..protocol.frames import request_id_of
+from .access import Access
 from .exchange import Reply, Send, Step
-from .sockets import MORE_NOW, leave_alone, open_dealer
+from .sockets import MORE_NOW, close_dealer, leave_alone, open_dealer
 
 _Result = TypeVar("_Result")
 
@@ -21,14 +23,22 @@ _Result = TypeVar("_Result")
 class _Inbox:
     """Replies of one call, and the future that it waits with."""
 
-    __slots__ = ("replies", "waiter")
+    __slots__ = ("refusal", "replies", "waiter")
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
+        self.refusal: NotAuthorized | None = None
         self.waiter: asyncio.Future[None] | None = None
 
     def put(self, reply: Reply) -> None:
         self.replies.append(reply)
+        self._wake()
+
+    def refuse(self, error: NotAuthorized) -> None:
+        self.refusal = error
+        self._wake()
+
+    def _wake(self) -> None:
         if self.waiter is not None and not self.waiter.done():
             self.waiter.set_result(None)
 
@@ -36,10 +46,14 @@ class _Inbox:
 class _Channel:
     """One DEALER in one loop, and who waits for which reply."""
 
-    def __init__(self, endpoint: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.socket = open_dealer(endpoint)
+    def __init__(self, endpoint: str, loop: asyncio.AbstractEventLoop, access: Access | None) -> None:
+        self.socket, self.watch = open_dealer(endpoint, access)
         self.waiting: dict[int, _Inbox] = {}
+        self.refused = False
+        """Dead for good: whoever begins a call needs a new one."""
         self._loop = loop
+        if self.watch is not None:
+            loop.add_reader(self.watch.fd, self._look)
         self._fd = self.socket.get(zmq.FD)
         loop.add_reader(self._fd, self._drain)
 
@@ -48,6 +62,8 @@ class _Channel:
             self.socket.send(step.header, MORE_NOW)
             self.socket.send(step.payload)
         except zmq.Again:
+            if self.watch is not None:
+                self._look()
             return False
         self.waiting[step.request_id] = inbox
         self._drain()
@@ -63,10 +79,22 @@ class _Channel:
             if inbox is not None and len(frames) == 2:
                 inbox.put(Reply(frames[0], frames[1]))
 
+    def _look(self) -> None:
+        """Tell who waits that the server refuses the connection, if nothing can have got through."""
+        assert self.watch is not None
+        refusal = self.watch.refusal()
+        if refusal is not None and not self.refused:
+            self.refused = True
+            if not self.watch.connected_once:
+                for inbox in self.waiting.values():
+                    inbox.refuse(refusal)
+
     def close(self) -> None:
         if not self._loop.is_closed():
             self._loop.remove_reader(self._fd)
-        self.socket.close()
+            if self.watch is not None:
+                self._loop.remove_reader(self.watch.fd)
+        close_dealer(self.socket, self.watch)
 
 
 class LoopChannels:
@@ -75,7 +103,8 @@ class LoopChannels:
     They belong to one loop; in another one (or a child) they are made anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access | None = None) -> None:
+        self._access = access
         self._channels: dict[str, _Channel] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -83,18 +112,27 @@ class LoopChannels:
         """Drive an exchange to its end."""
         inbox = _Inbox()
         sent: list[tuple[_Channel, int]] = []
+        used: dict[str, _Channel] = {}
         answer: object = None
         try:
             while True:
                 step = steps.send(answer)
                 if type(step) is Send:
-                    channel = self._channel(step.endpoint)
+                    channel = used.get(step.endpoint)
+                    if channel is None:
+                        channel = used[step.endpoint] = self._channel(step.endpoint)
                     answer = channel.send(step, inbox)
-                    sent.append((channel, step.request_id))
+                    if answer:
+                        sent.append((channel, step.request_id))
+                    elif channel.refused and not sent:
+                        # Nothing of this call is on its way: the next attempt may have a new channel.
+                        del used[step.endpoint]
                 elif inbox.replies:
                     answer = inbox.replies.pop(0)
                 else:
                     answer = await _receive(inbox, step.until)
+                if inbox.refusal is not None:
+                    raise inbox.refusal
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
         finally:
@@ -108,8 +146,11 @@ class LoopChannels:
             self.close()
             self._loop = loop
         channel = self._channels.get(endpoint)
+        if channel is not None and channel.refused:
+            self._channels.pop(endpoint).close()
+            channel = None
         if channel is None:
-            channel = self._channels[endpoint] = _Channel(endpoint, loop)
+            channel = self._channels[endpoint] = _Channel(endpoint, loop, self._access)
         return channel
 
     def after_fork(self) -> None:

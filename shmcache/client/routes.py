@@ -205,8 +205,8 @@ class RouterRoute:
 
     sees_workers = False
 
-    def __init__(self, endpoint: str) -> None:
-        self.where = endpoint
+    def __init__(self, endpoint: str, secured: bool = False) -> None:
+        self.where = f"{endpoint} (with CURVE)" if secured else endpoint
         self.epoch = 0
         self._target = Target(endpoint, (0, 0))
         self.known: SlotMap | None = None

@@ -3,11 +3,15 @@ sockets.
 """
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
 from ..limits import CLIENT_OUTSTANDING_MAX, CLIENT_POLL_MS, MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from ..protocol.handshake import HandshakeWatch
+    from .access import Access
 
 MORE_NOW: Final = int(zmq.SNDMORE | zmq.DONTWAIT)
 """Flags of a first frame. As int: combining pyzmq's enums takes a microsecond."""
@@ -32,10 +36,13 @@ def leave_alone(inherited: Any) -> None:
     _left_alone.append(inherited)
 
 
-def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
+def open_dealer(
+    endpoint: str, access: "Access | None" = None
+) -> "tuple[zmq.Socket[bytes], HandshakeWatch | None]":
     """A DEALER that connects in the background and drops what is unsent at close; `recv` waits
-    CLIENT_POLL_MS.
+    CLIENT_POLL_MS. By tcp with what tells why it does not connect; `close_dealer` closes both.
     """
+    watch = None
     global _context
     if _context is None:
         _context = zmq.Context()
@@ -53,5 +60,17 @@ def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.HEARTBEAT_IVL, 10_000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
+        from ..protocol.handshake import HandshakeWatch
+
+        if access is not None:
+            access.secure(socket)
+        watch = HandshakeWatch(socket, endpoint, access is not None)
     socket.connect(endpoint)
-    return socket
+    return socket, watch
+
+
+def close_dealer(socket: "zmq.Socket[bytes]", watch: "HandshakeWatch | None") -> None:
+    """Close what `open_dealer` opened."""
+    if watch is not None:
+        watch.close()
+    socket.close()

@@ -10,12 +10,22 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
 from ..protocol.directory import DirectoryWriter, new_snapshot
+from ..protocol.security import Security, security_settings
 from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
 from .plan import Plan, make_plan, needs_relay, relay_settings, router_settings, worker_settings
-from .regions import SHM, adoptable, check_space, had_relay, leftovers, list_objects, needed_bytes, remove_regions
+from .regions import (
+    SHM,
+    adoptable,
+    check_space,
+    had_relay,
+    leftovers,
+    list_objects,
+    needed_bytes,
+    remove_regions,
+)
 from .requests import requests_path
 from .supervisor import Supervisor
 
@@ -47,6 +57,10 @@ def _run(config: Config) -> int:
     folder = runtime_dir(config.instance.runtime_dir)
     # Later starts have larger epochs, so that remote clients see that the slot table may be another one.
     plan = make_plan(config, os.sched_getaffinity(0), folder, gid, epoch=int(time.time()))
+    Security(**security_settings(config)).check(
+        [*config.network.listen, *([config.replication.relay_listen] if config.replication.relay_listen else [])],
+        [*config.replication.peers, *([config.replication.replica_of] if config.replication.replica_of else [])],
+    )
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
     relay = Child("relay", "shmcache.server.relay", relay_settings(config, plan))
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]

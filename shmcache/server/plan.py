@@ -9,6 +9,7 @@ from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX, even_slots
+from ..protocol.security import security_settings
 from .paths import ipc_endpoint
 from .topology import slot_ranges
 
@@ -92,6 +93,7 @@ def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "outstanding_per_client": config.limits.outstanding_per_client,
         "outstanding_per_shard": config.limits.outstanding_per_shard,
         "unavailable_wait_ms": config.limits.unavailable_wait,
+        "security": security_settings(config),
         "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
@@ -123,6 +125,7 @@ def relay_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "lag_bytes_max": options.min_replicas_lag,
         "compress": options.compress,
         "lost_writes_folder": options.lost_writes_folder,
+        "security": security_settings(config),
         "slot_ranges": slot_ranges(even_slots(plan.workers)),
         "message_bytes": config.limits.message_size,
         "folder": str(plan.folder),

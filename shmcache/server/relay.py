@@ -16,12 +16,13 @@ from typing import Any, Final
 import zmq
 
 from .. import _engine
-from ..errors import InstanceNotFound, ProtocolError, ResponseError, ShmcacheError
+from ..errors import ConfigError, InstanceNotFound, ProtocolError, ResponseError, ShmcacheError
 from ..limits import DRAIN_MESSAGES_MAX, PUBLISH_QUEUE_FRAMES, RELAY_POLL_MS
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from ..protocol.doorbell import Doorbell, Ringer
 from ..protocol.replication import ReplicationRegion
+from ..protocol.security import Security
 from ..replication.applying import Applier, ApplyFailed
 from ..replication.relay import Relay
 from ..replication.shipping import OwnLogs, Publisher
@@ -43,6 +44,7 @@ class RelayProcess:
         self._settings, self._log = settings, log
         self._directory = Directory.open(settings["instance"])
         self.context = zmq.Context(io_threads=1)
+        self.security = Security.from_settings(settings, log)
         self.poller = zmq.Poller()
         self.sockets: dict[Any, Any] = {}
         """What is polled -> what takes its messages."""
@@ -81,6 +83,7 @@ class RelayProcess:
         endpoints = []
         for socket, endpoint in ((self._peers, listen if int(port) else f"{host}:*"), (self._log_socket, following)):
             try:
+                self.security.server(socket, endpoint)
                 socket.bind(endpoint)
             except zmq.ZMQError as error:
                 raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
@@ -159,6 +162,7 @@ class RelayProcess:
         """Stop listening."""
         self._bell.close()
         self._ringer.close()
+        self.security.close()
         self.context.destroy(linger=200)
         remove_socket(self._settings["endpoint"])
 
@@ -194,6 +198,12 @@ class RelayProcess:
             self.unwatch(old)
         socket = self.context.socket(zmq.DEALER)
         socket.linger = 0
+        try:
+            self.security.client(socket, endpoint)
+        except ConfigError as error:
+            self._log.error("no keys for another instance", endpoint=endpoint, reason=str(error))
+            socket.close()
+            return
         socket.connect(endpoint)
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
         socket.send_multipart([head, codec.encode_control(call, arguments)])

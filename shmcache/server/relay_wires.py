@@ -35,6 +35,7 @@ class SocketWires:
         socket.linger = 0
         socket.maxmsgsize = 2 * MESSAGE_BYTES_MAX
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 500
+        self._host.security.client(socket, endpoint)
         socket.connect(endpoint)
         self._host.watch(socket, self._on_reply)
         return socket
@@ -50,6 +51,7 @@ class SocketWires:
         self._log.rcvhwm = PUBLISH_QUEUE_FRAMES
         self._log.maxmsgsize = 2 * MESSAGE_BYTES_MAX
         self._log.reconnect_ivl, self._log.reconnect_ivl_max = 50, 500
+        self._host.security.client(self._log, log)
         self._log.connect(log)
         self._host.watch(self._log, self._on_log)
 
@@ -97,6 +99,7 @@ class SocketWires:
         """Answer over a connection of its own: the change of roles has just closed the link's."""
         socket = self._host.context.socket(zmq.DEALER)
         socket.linger = 2000
+        self._host.security.client(socket, endpoint)
         socket.connect(endpoint)
         socket.send_multipart([frames.pack_header(flags=frames.CONTROL, request_id=1), codec.encode_control(call, fields)])
         socket.close()

@@ -6,11 +6,12 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import zmq
 
-from ..errors import ShmcacheError
+from ..errors import ConfigError, ShmcacheError
 from ..limits import (
     DRAIN_MESSAGES_MAX,
     REPLICATION_LOOK_S,
@@ -20,12 +21,13 @@ from ..limits import (
 )
 from ..protocol.directory import Directory
 from ..protocol.replication import ReplicationRegion, Word
+from ..protocol.security import Security
 from . import exit_codes
 from .child import StopFlag, report, start_child
+from .fronts import Fronts
 from .logs import configure_logs, logger
-from .paths import remove_socket
 from .routing import Routing
-from .sockets import ConnectionCounter, keep_alive, limit_router
+from .sockets import keep_alive, limit_router
 
 
 def raise_descriptor_limit() -> int:
@@ -43,13 +45,8 @@ class Router:
         self._directory = Directory.open(settings["instance"])
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
-        self._front = self._context.socket(zmq.ROUTER)
-        limit_router(self._front, settings["message_bytes"])
-        keep_alive(self._front)
-        # A host that restarts its client within the same port must not be locked out by the dead
-        # connection's identity.
-        self._front.router_handover = 1
-        self._connections = ConnectionCounter(self._front)
+        self._security = Security.from_settings(settings, log)
+        self._fronts = Fronts(self._context, settings, self._security)
         self._poller = zmq.Poller()
         self._backs: dict[int, zmq.Socket[bytes]] = {}
         self._version = -1
@@ -58,30 +55,17 @@ class Router:
         self._body = -1
         self._look_at_replication = 0.0
         self._routing = Routing(
-            self._directory.snapshot(), settings, self._reply, self._forward, self._connections
+            self._directory.snapshot(), settings, self._reply, self._forward, self._fronts.figures
         )
+        self._takers: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
 
     def bind(self) -> list[str]:
-        """Listen; returns the endpoints with the ports in force. Raises zmq.ZMQError."""
-        endpoints = []
-        for endpoint in self._settings["listen"]:
-            if endpoint.startswith("ipc://"):
-                remove_socket(endpoint)
-            try:
-                self._front.bind(endpoint)
-            except zmq.ZMQError as error:
-                raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-            endpoints.append(self._last_endpoint())
-            if endpoint.startswith("ipc://") and self._settings["gid"] >= 0:
-                os.chown(endpoint.removeprefix("ipc://"), -1, self._settings["gid"])
-                os.chmod(endpoint.removeprefix("ipc://"), 0o660)
-        self._poller.register(self._front, zmq.POLLIN)
+        """Listen; returns the endpoints with the ports in force. Raises zmq.ZMQError, ConfigError."""
+        endpoints = self._fronts.bind()
+        self._takers = self._fronts.takers(self._routing.request)
+        for front in self._takers:
+            self._poller.register(front, zmq.POLLIN)
         return endpoints
-
-    def _last_endpoint(self) -> str:
-        endpoint = self._front.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(endpoint, bytes)
-        return endpoint.rstrip(b"\0").decode()
 
     def run(self, stop: StopFlag) -> None:
         """Route until `stop` is set; then take nothing new and bring back the replies that come soon."""
@@ -89,31 +73,28 @@ class Router:
         while polls_left:
             if stop.set:
                 if polls_left == ROUTER_DRAIN_POLLS_MAX:
-                    self._poller.unregister(self._front)
+                    for front in self._takers:
+                        self._poller.unregister(front)
                 polls_left = polls_left - 1 if self._routing.outstanding else 0
             if self._directory.version != self._version:
                 self._follow_directory()
             self._follow_replication()
             for socket, _ in self._poller.poll(ROUTER_POLL_MS):
-                take = self._routing.request if socket is self._front else self._routing.reply
+                take = self._takers.get(socket, self._routing.reply)
                 try:
                     for _ in range(DRAIN_MESSAGES_MAX):
                         take(socket.recv_multipart(zmq.NOBLOCK))
                 except zmq.Again:
                     pass
             self._routing.expire()
-            self._connections.update()
+            self._fronts.update()
 
     def close(self) -> None:
         """Send what is on its way, bounded by a second, and stop listening."""
-        self._connections.close()
-        self._front.close(linger=1000)
+        self._fronts.close()
         for back in self._backs.values():
             back.close(linger=0)
         self._context.term()
-        for endpoint in self._settings["listen"]:
-            if endpoint.startswith("ipc://"):
-                remove_socket(endpoint)
 
     def _follow_directory(self) -> None:
         self._version = self._directory.version
@@ -160,6 +141,13 @@ class Router:
             back = self._context.socket(zmq.DEALER)
             limit_router(back, -1)
             keep_alive(back)
+            try:
+                self._security.client(back, upstream)
+            except ConfigError as error:
+                self._log.error("writes are not forwarded", primary=upstream, reason=str(error))
+                back.close()
+                self._routing.set_forwarding(False)
+                return
             back.connect(upstream)
             self._backs[lane] = back
             self._poller.register(back, zmq.POLLIN)
@@ -174,7 +162,7 @@ class Router:
 
     def _reply(self, message: list[bytes]) -> None:
         try:
-            self._front.send_multipart(message, zmq.NOBLOCK)
+            self._fronts.send(message)
         except zmq.ZMQError as error:
             # A client that is gone or does not read loses its reply.
             self._log.debug("reply dropped", reason=error.strerror)
@@ -189,8 +177,9 @@ def main() -> int:
     router = Router(settings, log)
     try:
         endpoints = router.bind()
-    except zmq.ZMQError as error:
-        report(settings, error=error.strerror, kind="Listen")
+    except (zmq.ZMQError, ConfigError) as error:
+        report(settings, error=str(getattr(error, "strerror", error)), kind="Listen")
+        router.close()
         return exit_codes.START_FAILED
     report(settings, ready=True, endpoints=endpoints)
     log.debug("router ready", endpoints=endpoints, descriptors=descriptors)

@@ -12,7 +12,6 @@ from ..limits import ROUTER_BACKLOG_BYTES_MAX
 from ..protocol import codec, frames
 from ..protocol.directory import SLOTS, DirectorySnapshot
 from .replicating import CALLS as RELAY_CALLS
-from .sockets import ConnectionCounter
 from .stats import router_stats
 from .topology import relay_addresses, topology
 
@@ -42,7 +41,7 @@ class Routing:
         settings: dict[str, Any],
         send_reply: Callable[[Message], None],
         forward: Callable[[int, Message], bool],
-        connections: ConnectionCounter | None = None,
+        connections: Callable[[], dict[str, int]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._snapshot = snapshot
@@ -209,7 +208,7 @@ class Routing:
             "refused": self._counts["refused"],
             "outstanding": self.outstanding,
             "waiting": sum(len(lane.backlog) for lane in self._lanes),
-            "clients": self._connections.count if self._connections else 0,
+            **self._connections(),
         }
 
     def _refuse(self, route: Message, header: frames.Header | None, code: str, text: str) -> None:

@@ -40,14 +40,21 @@ def keep_alive(socket: "zmq.Socket[bytes]") -> None:
 class ConnectionCounter:
     """Number of peers that are connected to a socket, those included whose handshake is not over yet."""
 
-    # Both carry the descriptor, which tells the peers apart; EVENT_HANDSHAKE_SUCCEEDED carries none.
-    _EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+    _FAILURES: Final = (
+        zmq.EVENT_HANDSHAKE_FAILED_AUTH
+        | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+        | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    )
+    # The first two carry the descriptor, which tells the peers apart; EVENT_HANDSHAKE_SUCCEEDED carries none.
+    _EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | _FAILURES
 
     def __init__(self, socket: "zmq.Socket[bytes]") -> None:
         self._socket = socket
         # Without a filter of its own the PAIR socket keeps its context from ending: `close` must end it too.
         self._monitor = socket.get_monitor_socket(self._EVENTS)
         self._peers: set[int] = set()
+        self.failed = 0
+        """Handshakes that failed: a key refused, CURVE on one side only, not ZeroMQ, broken off."""
 
     @property
     def count(self) -> int:
@@ -61,6 +68,8 @@ class ConnectionCounter:
                 # A handshake that fails or is not finished in time ends in `disconnected` too.
                 if event["event"] == zmq.EVENT_ACCEPTED:
                     self._peers.add(event["value"])
+                elif event["event"] & self._FAILURES:
+                    self.failed += 1
                 else:
                     self._peers.discard(event["value"])
 
