@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from .errors import ConfigError
+from .limits import CHANNEL_MESSAGE_BYTES_MAX, CHANNEL_UPSTREAMS_MAX
 from .protocol.directory import ROUTER_ENDPOINTS_MAX, SHARDS_MAX
 from .protocol.names import check_instance_name
 
@@ -62,6 +63,14 @@ def _parse_list(value: object) -> object:
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
+
+
+NOTIFY_LETTERS: Final = "KEg$xeAI"
+
+
+def _is_tcp(endpoint: str) -> bool:
+    match = re.fullmatch(r"tcp://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", endpoint)
+    return match is not None and int(match[1]) <= 65535 and len(endpoint) <= 120
 
 
 class _Group(BaseModel):
@@ -181,6 +190,82 @@ class LimitsConfig(_Group):
     )
 
 
+class ChannelsConfig(_Group):
+    """Pub/sub channels (docs/pubsub.md)."""
+
+    channels: bool = Field(default=True, description="Run the hub, the process that carries pub/sub messages.")
+    channels_listen: str = Field(
+        default="",
+        description="Where the hub listens for other hosts, `tcp://HOST:PORT` (messages go out at PORT + 1); "
+        "empty: free ports of the first `--listen` host, if there is one.",
+    )
+    channels_upstream: TextList = Field(
+        default=(), description="Routers of the instance that this one's channels are joined to; one is used."
+    )
+    channel_message_size: Size = Field(
+        default=1 << 20,
+        ge=1,
+        le=CHANNEL_MESSAGE_BYTES_MAX,
+        description="Largest message.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    channel_queue: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Messages that wait for one slow subscriber; what comes then is dropped for it.",
+        json_schema_extra={"unit": "messages"},
+    )
+    channel_replay_messages: int = Field(
+        default=0,
+        ge=0,
+        description="Newest messages of each channel kept for late subscribers; 0: as many as the time allows.",
+        json_schema_extra={"unit": "messages"},
+    )
+    channel_replay_seconds: int = Field(
+        default=0,
+        ge=0,
+        description="Age up to which messages are kept; 0: of any age. Nothing is kept if both are 0.",
+        json_schema_extra={"unit": "s"},
+    )
+    channel_replay_bytes: Size = Field(
+        default=64 << 20,
+        ge=1,
+        description="Memory for kept messages, over all channels; the oldest go first.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    notify: str = Field(
+        default="",
+        description="Events of keys as messages: letters K E g $ x e A as in Redis' notify-keyspace-events, "
+        "and I for `__invalidate__`; empty is none.",
+    )
+
+    @field_validator("channels_listen")
+    @classmethod
+    def _channels_listen(cls, value: str) -> str:
+        if value and not _is_tcp(value):
+            raise ValueError(f"{value!r} is not tcp://HOST:PORT")
+        return value
+
+    @field_validator("channels_upstream")
+    @classmethod
+    def _channels_upstream(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(value) > CHANNEL_UPSTREAMS_MAX:
+            raise ValueError(f"at most {CHANNEL_UPSTREAMS_MAX} endpoints")
+        for endpoint in value:
+            if not _is_tcp(endpoint):
+                raise ValueError(f"{endpoint!r} is not tcp://HOST:PORT")
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _notify(cls, value: str) -> str:
+        unknown = set(value) - set(NOTIFY_LETTERS)
+        if unknown:
+            raise ValueError(f"unknown letters {''.join(sorted(unknown))!r}, there are {NOTIFY_LETTERS}")
+        return value
+
+
 class LogConfig(_Group):
     """What the server says about itself, on stderr."""
 
@@ -201,6 +286,7 @@ class Config(BaseModel):
     memory: MemoryConfig = MemoryConfig()
     network: NetworkConfig = NetworkConfig()
     limits: LimitsConfig = LimitsConfig()
+    channels: ChannelsConfig = ChannelsConfig()
     log: LogConfig = LogConfig()
 
 

@@ -8,6 +8,7 @@ ShmcacheError
 ├── NoSpace                  /dev/shm or the memory cgroup is full
 ├── ProtocolError            bytes that are not the protocol
 ├── LimitExceeded            a message, batch or queue is over its limit
+├── BadChannel               a channel's name or pattern that there cannot be (also ValueError)
 ├── DataError                an argument has a type that cannot be stored (also TypeError)
 ├── Unavailable              nobody answers for the shard (also ConnectionError)
 │   └── OutcomeUnknown       a write was sent and its reply never came: it may or may not have happened
@@ -49,6 +50,10 @@ class ProtocolError(ShmcacheError):
 
 class LimitExceeded(ShmcacheError):
     """A message, batch or queue is over its limit; nothing was executed."""
+
+
+class BadChannel(ShmcacheError, ValueError):
+    """A channel's name is empty, contains a zero byte, or is reserved."""
 
 
 class DataError(ShmcacheError, TypeError):
@@ -141,6 +146,7 @@ _REFUSALS: dict[str, type[ShmcacheError]] = {
     "LIMIT": LimitExceeded,
     "DEADLINE": CacheTimeout,
     "UNAVAILABLE": Unavailable,
+    "CHANNEL": BadChannel,
 }
 
 

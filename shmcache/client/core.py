@@ -10,6 +10,7 @@ from .._engine import DEBUG_BUILD, EngineError, Retired
 from ..limits import CLIENT_TIMEOUT_S
 from ..protocol.commands import LOCAL
 from .exchange import Deadline, Step
+from .hub import ChannelMethods, HubRoute
 from .local import read, read_steps
 from .methods import CommandMethods
 from .replies import finish
@@ -39,7 +40,7 @@ NOT_READ = object()
 """No result: the shared memory alone could not answer."""
 
 
-class ClientCore(CommandMethods):
+class ClientCore(CommandMethods, ChannelMethods):
     """Where the client is connected, and its commands as steps."""
 
     def __init__(
@@ -55,6 +56,7 @@ class ClientCore(CommandMethods):
         else:
             assert address.endpoint is not None
             self._route = RouterRoute(address.endpoint)
+        self._hub = HubRoute(self._route)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import zmq
 
-from ..limits import CLIENT_OUTSTANDING_MAX, CLIENT_POLL_MS, MESSAGE_BYTES_MAX
+from ..limits import CHANNEL_RECEIVE_MESSAGES, CLIENT_OUTSTANDING_MAX, CLIENT_POLL_MS, MESSAGE_BYTES_MAX
 
 MORE_NOW: Final = int(zmq.SNDMORE | zmq.DONTWAIT)
 """Flags of a first frame. As int: combining pyzmq's enums takes a microsecond."""
@@ -32,20 +32,36 @@ def leave_alone(inherited: Any) -> None:
     _left_alone.append(inherited)
 
 
-def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
-    """A DEALER that connects in the background and drops what is unsent at close; `recv` waits
-    CLIENT_POLL_MS.
-    """
+def _own_context() -> "zmq.Context[zmq.Socket[bytes]]":
     global _context
     if _context is None:
         _context = zmq.Context()
         _context.set(zmq.MAX_SOCKETS, _SOCKETS_MAX)
-    socket = _context.socket(zmq.DEALER)
-    socket.set(zmq.LINGER, 0)
-    socket.set(zmq.SNDHWM, CLIENT_OUTSTANDING_MAX)
-    socket.set(zmq.RCVHWM, CLIENT_OUTSTANDING_MAX)
-    socket.set(zmq.MAXMSGSIZE, 2 * MESSAGE_BYTES_MAX)
+    return _context
+
+
+def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
+    """A DEALER that connects in the background and drops what is unsent at close; `recv` waits
+    CLIENT_POLL_MS.
+    """
+    socket = _own_context().socket(zmq.DEALER)
     socket.set(zmq.RCVTIMEO, CLIENT_POLL_MS)
+    _connect(socket, endpoint, CLIENT_OUTSTANDING_MAX)
+    return socket
+
+
+def open_sub(endpoint: str) -> "zmq.Socket[bytes]":
+    """A SUB that connects in the background."""
+    socket = _own_context().socket(zmq.SUB)
+    _connect(socket, endpoint, CHANNEL_RECEIVE_MESSAGES)
+    return socket
+
+
+def _connect(socket: "zmq.Socket[bytes]", endpoint: str, queue_messages: int) -> None:
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.SNDHWM, queue_messages)
+    socket.set(zmq.RCVHWM, queue_messages)
+    socket.set(zmq.MAXMSGSIZE, 2 * MESSAGE_BYTES_MAX)
     # A worker is back within a fraction of a second; the default waits 100 ms between attempts.
     socket.set(zmq.RECONNECT_IVL, 10)
     socket.set(zmq.RECONNECT_IVL_MAX, 200)
@@ -54,4 +70,3 @@ def open_dealer(endpoint: str) -> "zmq.Socket[bytes]":
         socket.set(zmq.HEARTBEAT_IVL, 10_000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, 30_000)
     socket.connect(endpoint)
-    return socket

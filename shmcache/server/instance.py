@@ -14,7 +14,7 @@ from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
-from .plan import Plan, make_plan, router_settings, worker_settings
+from .plan import Plan, hub_settings, make_plan, router_settings, worker_settings
 from .regions import SHM, adoptable, check_space, leftovers, list_objects, needed_bytes, remove_regions
 from .supervisor import Supervisor
 
@@ -47,6 +47,9 @@ def _run(config: Config) -> int:
     # Later starts have larger epochs, so that remote clients see that the slot table may be another one.
     plan = make_plan(config, os.sched_getaffinity(0), folder, gid, epoch=int(time.time()))
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
+    hub = None
+    if config.channels.channels:
+        hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -75,7 +78,7 @@ def _run(config: Config) -> int:
                 flush=True,
             )
 
-        supervisor = Supervisor(directory, workers, router, log, announce)
+        supervisor = Supervisor(directory, workers, router, log, announce, hub)
         try:
             code = supervisor.run()
         finally:

@@ -89,3 +89,28 @@ def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
+
+
+def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
+    """Settings of the process of the pub/sub channels."""
+    channels = config.channels
+    listen = [ipc_endpoint(plan.folder, plan.instance, part) for part in ("hub", "channels")]
+    if channels.channels_listen:
+        host, _, port = channels.channels_listen.rpartition(":")
+        listen += [channels.channels_listen, f"{host}:{int(port) + 1 if int(port) else 0}"]
+    elif config.network.listen:
+        listen += [config.network.listen[0].rpartition(":")[0] + ":*"] * 2
+    return {
+        "instance": plan.instance,
+        "listen": listen,
+        "message_bytes": channels.channel_message_size,
+        "queue_messages": channels.channel_queue,
+        "replay_messages": channels.channel_replay_messages,
+        "replay_seconds": channels.channel_replay_seconds,
+        "replay_bytes": channels.channel_replay_bytes,
+        "notify": channels.notify,
+        "upstream": list(channels.channels_upstream),
+        "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }

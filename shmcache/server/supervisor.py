@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ..errors import ShmcacheError
-from ..limits import ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
+from ..limits import HUB_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
@@ -31,11 +31,13 @@ class Supervisor:
         router: Child,
         log: Any,
         on_ready: Callable[[int], None],
+        hub: Child | None = None,
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve."""
         self._directory, self._workers, self._router, self._log = directory, workers, router, log
         self._on_ready = on_ready
-        self._children = [*workers, router]
+        self._hub = hub
+        self._children = [*workers, router, *([hub] if hub else [])]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -100,7 +102,7 @@ class Supervisor:
         child.start()
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._on_death(child))
         self._selector.register(child.report_fd, selectors.EVENT_READ, lambda: self._on_report(child))
-        if child is not self._router:
+        if child in self._workers:
             self._directory.update_shard(self._workers.index(child), owner_pid=child.pid)
 
     def _on_report(self, child: Child) -> None:
@@ -123,6 +125,13 @@ class Supervisor:
             # The ports that were free at the first start stay the instance's.
             child.settings["listen"] = report["endpoints"]
             self._directory.update(router_endpoints=tuple(report["endpoints"]))
+        elif child is self._hub:
+            child.settings["listen"] = report["endpoints"]
+            self._directory.update(
+                hub_endpoints=tuple(report["endpoints"]),
+                hub_pid=child.pid,
+                hub_generation=report["generation"],
+            )
         else:
             shard = self._workers.index(child)
             # From here on the region is formatted, and holds the options in force with their live changes.
@@ -152,7 +161,9 @@ class Supervisor:
         child.failed_starts += not served
         series = len(child.deaths) if served else child.failed_starts
         failed = has_failed(series, served)
-        if child is not self._router:
+        if child is self._hub:
+            self._directory.update(hub_pid=0)
+        elif child is not self._router:
             state = "failed" if failed else "down"
             self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
         if self._signals:
@@ -185,7 +196,12 @@ class Supervisor:
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
-        for group, patience_s in (([self._router], ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX)):
+        groups = (
+            ([self._router], ROUTER_STOP_S_MAX),
+            (self._workers, WORKER_STOP_S_MAX),
+            ([self._hub] if self._hub else [], HUB_STOP_S_MAX),
+        )
+        for group, patience_s in groups:
             for child in group:
                 child.restart_at = None
                 child.signal(signal.SIGTERM)
