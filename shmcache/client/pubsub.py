@@ -106,11 +106,7 @@ class PubSubCore:
         self._state.probes.clear()
         for topic in self._state.entries:
             self._socket.subscribe(topic)
-        self._opened()
         return self._socket
-
-    def _opened(self) -> None:
-        """There is another socket (the asyncio one listens to its descriptor)."""
 
     def _disconnect(self) -> None:
         if self._socket is not None:
