@@ -14,6 +14,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "execute": ("exec",),
     "keys": ("get", "set", "del", "scan"),
+    "channels": ("publish", "subscribe"),
     "stats.command": ("stats",),
     "log": ("log",),
     "doctor.command": ("doctor",),

@@ -35,6 +35,9 @@ __all__ = ["Missed", "PubSub", "PubSubCore", "PubSubThread"]
 
 _NOW = int(zmq.NOBLOCK)
 _PROBED_AT_ONCE = 1_000
+_EVENTS_AHEAD = 1_000
+_EVENTS_WHILE_WAITING = 1_000_000
+"""Events that a subscriber holds for its caller: normally, and while it waits for a confirmation."""
 _SILENT_CHECKS_MAX = 3
 """Unanswered checks after which the hub is looked up again."""
 _VERBS = {CHANNEL: ("subscribe", "unsubscribe"), PATTERN: ("psubscribe", "punsubscribe"), SHARD: ("ssubscribe", "sunsubscribe")}
@@ -116,17 +119,15 @@ class PubSubCore:
                 leave_alone(self._socket)
         self._socket = None
 
-    def _drain(self) -> bool:
-        """Take what has come; whether something had."""
+    def _drain(self, most: int = _EVENTS_AHEAD) -> bool:
+        """Take what has come, up to so many events that nobody has read; whether something had."""
         socket = self._socket
-        if socket is None:
-            return False
-        if self._pid != os.getpid():
+        if socket is None or self._pid != os.getpid():
             return False
         came = False
         events = self._state.events
         try:
-            while len(events) < 1000:
+            while len(events) < most:
                 answered = self._state.feed(socket.recv(_NOW))
                 came = True
                 if answered is not None:
@@ -193,26 +194,15 @@ class PubSubCore:
             until = min(time.monotonic() + wait_s, deadline.at)
             wait_s *= 2
             while any(not entries[t].confirmed and not entries[t].refused for t in open_topics):
-                if not self._drain() and time.monotonic() >= until:
+                # Nobody reads meanwhile: older subscriptions' messages may not keep us from the answer.
+                if self._drain(_EVENTS_WHILE_WAITING):
+                    continue
+                if time.monotonic() >= until:
                     break
-                if len(self._state.events) >= 1000:
-                    # Nobody reads while we are here: older subscriptions' messages may not keep us from the answer.
-                    self._drain_on()
                 yield Readable(until)
         refused = [name_of(t) for t in topics if entries[t].refused]
         if refused:
             raise LimitExceeded(f"{self._hub.where} takes no more subscriptions: {refused[0]!r} refused")
-
-    def _drain_on(self) -> None:
-        socket = self._socket
-        assert socket is not None
-        try:
-            for _ in range(10_000):
-                answered = self._state.feed(socket.recv(_NOW))
-                if answered is not None:
-                    socket.unsubscribe(answered)
-        except zmq.Again:
-            pass
 
     def _replay_steps(self, entry: Entry, messages: int, seconds: float, deadline: Deadline) -> PubSubSteps:
         before = entry.last or 0
