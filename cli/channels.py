@@ -36,10 +36,14 @@ def publish(
 
 def subscribe(
     channels: Annotated[list[str], typer.Argument(metavar="CHANNEL...")],
-    pattern: Annotated[bool, typer.Option("--pattern", "-p", help="The names are patterns (news.*).")] = False,
+    pattern: Annotated[
+        bool, typer.Option("--pattern", "-p", help="The names are patterns (news.*).")
+    ] = False,
     shard: Annotated[bool, typer.Option("--shard", help="The names are those of shard channels.")] = False,
     replay: Annotated[int, typer.Option("--replay", help="Begin with the last so many messages.", min=0)] = 0,
-    count: Annotated[int, typer.Option("--count", "-c", help="End after so many messages; 0: never.", min=0)] = 0,
+    count: Annotated[
+        int, typer.Option("--count", "-c", help="End after so many messages; 0: never.", min=0)
+    ] = 0,
     as_json: Json = False,
     url: Url = None,
     timeout: Timeout = 5.0,
@@ -66,7 +70,9 @@ def _line(message: dict[str, Any], as_json: bool) -> str:
     from .reply import quoted
 
     if as_json:
-        return json.dumps({k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in message.items()})
+        return json.dumps(
+            {k: v.decode("utf-8", "replace") if isinstance(v, bytes) else v for k, v in message.items()}
+        )
     channel = quoted(message["channel"])
     if message["type"] == "missed":
         return f"# {channel}: {'unknown how many' if message['data'] is None else message['data']} missed"

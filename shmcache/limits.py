@@ -111,7 +111,9 @@ CHANNEL_PROBES_MAX: Final = 64
 CHANNEL_CONFIRM_S: Final = 1.0
 """How long a hub holds back the confirmation of a subscription until its upstream has confirmed it."""
 CHANNEL_LINK_S: Final = 1.0
-"""Between two signs of life to an upstream; after CHANNEL_LINK_LOST_S without answer it is looked up again."""
+"""Between two signs of life to an upstream; after CHANNEL_LINK_LOST_S without answer it is looked up
+again.
+"""
 CHANNEL_LINK_LOST_S: Final = 4.0
 CHANNEL_TAIL_MS: Final = 5
 """Between two looks at the write logs for key events."""

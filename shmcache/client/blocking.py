@@ -64,7 +64,9 @@ class Client(ClientCore):
             return finish(all_of(request))
         return finish(self._drive(hub_steps(self._hub, request, self._deadline(timeout))))
 
-    def publish_many(self, messages: Iterable[tuple[Key, Value]], *, timeout: float | None = None) -> list[int]:
+    def publish_many(
+        self, messages: Iterable[tuple[Key, Value]], *, timeout: float | None = None
+    ) -> list[int]:
         """Send many `(channel, message)` in as few requests as possible; the receivers of each."""
         counts: list[int] = []
         for request in self._batches(messages):

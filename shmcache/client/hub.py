@@ -76,7 +76,11 @@ class HubRoute:
         endpoints = answer.get("endpoints") if isinstance(answer, dict) else None
         if endpoints == []:
             raise Unavailable(f"the instance at {route.where} carries no channels for other hosts")
-        if not isinstance(endpoints, list) or len(endpoints) != 2 or not all(isinstance(e, str) for e in endpoints):
+        if (
+            not isinstance(endpoints, list)
+            or len(endpoints) != 2
+            or not all(isinstance(e, str) for e in endpoints)
+        ):
             raise ProtocolError("the channels reply is not as documented")
         control, messages = (seen_from(endpoint, route.where) for endpoint in endpoints)
         self._remote = control, messages
@@ -121,7 +125,9 @@ def hub_steps(hub: HubRoute, request: Request, deadline: Deadline) -> Generator[
     """Results of one request to the hub."""
     yield from hub.prepare(deadline)
     yield from exchange(hub, [request], deadline)
-    if isinstance(request.outcome, ShmcacheError) and not isinstance(request.outcome, ResponseError | LimitExceeded):
+    if isinstance(request.outcome, ShmcacheError) and not isinstance(
+        request.outcome, ResponseError | LimitExceeded
+    ):
         hub.forget()
     return all_of(request)
 

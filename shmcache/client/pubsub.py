@@ -1,6 +1,7 @@
 """Subscribing: what the sync and the asyncio subscriber have in common, and the sync one.
 
-As in an exchange, generators say what to wait for: `Readable` for something at the SUB socket, `Call` for an exchange
+As in an exchange, generators say what to wait for: `Readable` for something at the SUB socket, `Call` for
+an exchange
 with the hub. A subscription is in force when the hub has answered a question that was sent behind it.
 """
 
@@ -40,7 +41,11 @@ _EVENTS_WHILE_WAITING = 1_000_000
 """Events that a subscriber holds for its caller: normally, and while it waits for a confirmation."""
 _SILENT_CHECKS_MAX = 3
 """Unanswered checks after which the hub is looked up again."""
-_VERBS = {CHANNEL: ("subscribe", "unsubscribe"), PATTERN: ("psubscribe", "punsubscribe"), SHARD: ("ssubscribe", "sunsubscribe")}
+_VERBS = {
+    CHANNEL: ("subscribe", "unsubscribe"),
+    PATTERN: ("psubscribe", "punsubscribe"),
+    SHARD: ("ssubscribe", "sunsubscribe"),
+}
 
 
 class Readable(NamedTuple):
@@ -187,7 +192,9 @@ class PubSubCore:
                 break
             if time.monotonic() >= deadline.at:
                 self._hub.forget()
-                raise CacheTimeout(f"{self._hub.where} did not confirm a subscription within {deadline.timeout:g} s")
+                raise CacheTimeout(
+                    f"{self._hub.where} did not confirm a subscription within {deadline.timeout:g} s"
+                )
             socket = self._connect()
             for topic in open_topics:
                 socket.subscribe(self._state.probe(topic))
@@ -231,7 +238,11 @@ class PubSubCore:
 
     def _forget(self, topics: list[bytes]) -> None:
         for topic in topics:
-            if self._state.entries.pop(topic, None) is not None and self._socket is not None and self._pid == os.getpid():
+            if (
+                self._state.entries.pop(topic, None) is not None
+                and self._socket is not None
+                and self._pid == os.getpid()
+            ):
                 self._socket.unsubscribe(topic)
 
     def _tell(self, verb: str, topic: bytes, count: int) -> None:
@@ -243,7 +254,9 @@ class PubSubCore:
 
     # --- reading ---------------------------------------------------------------------------------
     def _message_steps(self, timeout: float | None) -> PubSubSteps:
-        """The next event and its handler; None when the time is over. `timeout` None waits as long as it takes."""
+        """The next event and its handler; None when the time is over. `timeout` None waits as long as it
+        takes.
+        """
         state = self._state
         until = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -266,7 +279,9 @@ class PubSubCore:
             yield Readable(wait_until if until is None else min(wait_until, until))
 
     def _check_steps(self, now: float) -> PubSubSteps:
-        """Nothing came for a while: ask how far the topics are, and look the hub up again if it does not say."""
+        """Nothing came for a while: ask how far the topics are, and look the hub up again if it does not
+        say.
+        """
         self._checked_at = now
         self._silent_checks += 1
         if self._socket is None or self._silent_checks > _SILENT_CHECKS_MAX or self._pid != os.getpid():
@@ -291,7 +306,9 @@ class PubSubCore:
         dropped, self._state.dropped = self._state.dropped, {}
         for topic, count in dropped.items():
             try:
-                steps = hub_steps(self._hub, calling("dropped", topic=topic, count=count), Deadline.after(CHANNEL_CHECK_S))
+                steps = hub_steps(
+                    self._hub, calling("dropped", topic=topic, count=count), Deadline.after(CHANNEL_CHECK_S)
+                )
                 yield Call(steps)
             except ShmcacheError:
                 # Only statistics.
@@ -311,7 +328,7 @@ def _flat(names: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _seq_of(frame: bytes, topic: bytes) -> int:
-    at = len(topic) + 8
+    at = len(topic) + 16
     return int.from_bytes(frame[at : at + 8], "little")
 
 
@@ -346,12 +363,19 @@ class PubSub(PubSubCore):
             steps.close()
 
     def subscribe(
-        self, *args: Key, replay: int = 0, replay_seconds: float = 0, timeout: float | None = None, **kwargs: Handler
+        self,
+        *args: Key,
+        replay: int = 0,
+        replay_seconds: float = 0,
+        timeout: float | None = None,
+        **kwargs: Handler,
     ) -> None:
         """Subscribe to channels; `name=handler` calls the handler with each message instead of returning it.
 
-        In force when it returns: what is published from then on comes. `replay`: also the last so many messages,
-        `replay_seconds`: those of the last seconds, as far as the hub keeps them. Raises BadChannel, LimitExceeded,
+        In force when it returns: what is published from then on comes. `replay`: also the last so many
+        messages,
+        `replay_seconds`: those of the last seconds, as far as the hub keeps them. Raises BadChannel,
+        LimitExceeded,
         CacheTimeout, Unavailable.
         """
         self._drive(self._subscribe_steps(CHANNEL, args, kwargs, replay, replay_seconds, timeout))
@@ -361,7 +385,12 @@ class PubSub(PubSubCore):
         self._drive(self._subscribe_steps(PATTERN, args, kwargs, 0, 0, timeout))
 
     def ssubscribe(
-        self, *args: Key, replay: int = 0, replay_seconds: float = 0, timeout: float | None = None, **kwargs: Handler
+        self,
+        *args: Key,
+        replay: int = 0,
+        replay_seconds: float = 0,
+        timeout: float | None = None,
+        **kwargs: Handler,
     ) -> None:
         """Subscribe to shard channels."""
         self._drive(self._subscribe_steps(SHARD, args, kwargs, replay, replay_seconds, timeout))
@@ -378,8 +407,11 @@ class PubSub(PubSubCore):
         """From these shard channels, or from all."""
         self._unsubscribe(SHARD, args)
 
-    def get_message(self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0) -> dict[str, Any] | None:
-        """The next message as a dict (`type`, `pattern`, `channel`, `data`, `seq`), or a `Missed`; None if none comes
+    def get_message(
+        self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
+    ) -> dict[str, Any] | None:
+        """The next message as a dict (`type`, `pattern`, `channel`, `data`, `seq`), or a `Missed`; None if
+        none comes
         within `timeout` seconds (None: wait for ever), or if a handler took it.
         """
         found = self._drive(self._message_steps(timeout))
@@ -407,7 +439,9 @@ class PubSub(PubSubCore):
         daemon: bool = False,
         exception_handler: Callable[[BaseException, "PubSub", "PubSubThread"], None] | None = None,
     ) -> "PubSubThread":
-        """Start a thread that calls the handlers, and `callback` with what has none. Stop it with `.stop()`."""
+        """Start a thread that calls the handlers, and `callback` with what has none. Stop it with
+        `.stop()`.
+        """
         thread = PubSubThread(self, callback, sleep_time, daemon, exception_handler)
         thread.start()
         return thread

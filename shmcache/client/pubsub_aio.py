@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class PubSub(PubSubCore):
-    """Subscriptions of an asyncio client: the methods of the sync one, to be awaited. Not for several tasks at once."""
+    """Subscriptions of an asyncio client: the methods of the sync one, to be awaited. Not for several
+    tasks at once.
+    """
 
     _client: "Client"
     _waiter: "asyncio.Future[None] | None" = None
@@ -87,7 +89,12 @@ class PubSub(PubSubCore):
             steps.close()
 
     async def subscribe(
-        self, *args: Key, replay: int = 0, replay_seconds: float = 0, timeout: float | None = None, **kwargs: Handler
+        self,
+        *args: Key,
+        replay: int = 0,
+        replay_seconds: float = 0,
+        timeout: float | None = None,
+        **kwargs: Handler,
     ) -> None:
         """As `shmcache.client.pubsub.PubSub.subscribe`; a handler may be a coroutine function."""
         await self._drive(self._subscribe_steps(CHANNEL, args, kwargs, replay, replay_seconds, timeout))
@@ -97,7 +104,12 @@ class PubSub(PubSubCore):
         await self._drive(self._subscribe_steps(PATTERN, args, kwargs, 0, 0, timeout))
 
     async def ssubscribe(
-        self, *args: Key, replay: int = 0, replay_seconds: float = 0, timeout: float | None = None, **kwargs: Handler
+        self,
+        *args: Key,
+        replay: int = 0,
+        replay_seconds: float = 0,
+        timeout: float | None = None,
+        **kwargs: Handler,
     ) -> None:
         """Subscribe to shard channels."""
         await self._drive(self._subscribe_steps(SHARD, args, kwargs, replay, replay_seconds, timeout))

@@ -19,7 +19,7 @@ from ..protocol.channels import (
     name_of,
     probe_topic,
     probed_topic,
-    unpack_message,
+    unpack_messages,
 )
 
 TYPES: Final = {CHANNEL: "message", PATTERN: "pmessage", SHARD: "smessage"}
@@ -94,10 +94,16 @@ class Subscriber:
     def feed(self, frame: bytes) -> bytes | None:
         """Take one frame; returns the probe that it answers, to be unsubscribed."""
         try:
-            message = unpack_message(frame)
+            messages = unpack_messages(frame)
         except ProtocolError:
             self.malformed += 1
             return None
+        answered = None
+        for message in messages:
+            answered = self._take(message) or answered
+        return answered
+
+    def _take(self, message: Message) -> bytes | None:
         if message.generation != self.generation:
             self._new_generation(message.generation)
         if message.kind == PROBE:
@@ -171,7 +177,8 @@ class Subscriber:
         entry.last = None
         for frame in frames:
             try:
-                self._accept(entry, unpack_message(frame))
+                for message in unpack_messages(frame):
+                    self._accept(entry, message)
             except ProtocolError:
                 self.malformed += 1
         for message in held:

@@ -1,8 +1,9 @@
 """Pub/sub on the wire: topics, the header of a message, names (docs/pubsub.md). No I/O.
 
-A message is one frame:
+One frame carries one or more messages of one topic:
 
-| topic: kind, name or pattern, zero byte | header, 56 bytes | channel name | payload |
+| topic: kind, name or pattern, zero byte | message | message | ...
+| message: header, 64 bytes | channel name | payload |
 
     offset size  header, little-endian
     0      1     version, 1
@@ -11,12 +12,14 @@ A message is one frame:
     3      1     flags: 1 = the subscription is over a limit (only in answers to probes)
     4      2     length of the channel name that follows
     6      2     zero
-    8      8     sequence number of the channel
-    16     8     sequence number of the topic: the same, but for a pattern that pattern's own
-    24     8     generation of the hub that sent it: random, another one after each start
-    32     8     origin: generation of the hub where it was published
-    40     8     number that the origin gave it
-    48     8     when it was published, unix ms
+    8      4     length of the payload
+    12     4     zero
+    16     8     sequence number of the channel
+    24     8     sequence number of the topic: the same, but for a pattern that pattern's own
+    32     8     generation of the hub that sent it: random, another one after each start
+    40     8     origin: generation of the hub where it was published
+    48     8     number that the origin gave it
+    56     8     when it was published, unix ms
 """
 
 import re
@@ -44,14 +47,14 @@ INVALIDATE_CHANNEL: Final = b"__invalidate__"
 LOCAL_PREFIXES: Final = (RESERVED_PREFIX, b"__keyspace@", b"__keyevent@", INVALIDATE_CHANNEL)
 """Channels about one instance: never carried to another."""
 
-HEADER: Final = struct.Struct("<BBBBHHQQQQQQ")
-HEADER_BYTES: Final = 56
+HEADER: Final = struct.Struct("<BBBBHHIIQQQQQQ")
+HEADER_BYTES: Final = 64
 pack_header: Final = HEADER.pack
 assert HEADER.size == HEADER_BYTES
 
 
 class Message(NamedTuple):
-    """One decoded frame."""
+    """One decoded message."""
 
     topic: bytes
     kind: bytes
@@ -73,7 +76,8 @@ def check_name(name: bytes) -> bytes:
         raise BadChannel("a channel's name is empty")
     if len(name) > CHANNEL_NAME_BYTES_MAX:
         raise LimitExceeded(
-            f"a channel's name of {len(name)} bytes; at most {CHANNEL_NAME_BYTES_MAX} (CHANNEL_NAME_BYTES_MAX)"
+            f"a channel's name of {len(name)} bytes; at most {CHANNEL_NAME_BYTES_MAX} "
+            "(CHANNEL_NAME_BYTES_MAX)"
         )
     if END in name:
         raise BadChannel(f"channel {name[:40]!r} contains a zero byte")
@@ -102,7 +106,7 @@ def probed_topic(probe: bytes) -> bytes:
 
 
 def pack_message(topic: bytes, message: Message) -> bytes:
-    """The frame of a message; hubs in a hurry pack the header themselves."""
+    """The frame of one message; a hub in a hurry packs the header itself."""
     return b"".join(
         (
             topic,
@@ -112,6 +116,8 @@ def pack_message(topic: bytes, message: Message) -> bytes:
                 message.hops,
                 message.flags,
                 len(message.channel),
+                0,
+                len(message.payload),
                 0,
                 message.seq,
                 message.topic_seq,
@@ -126,29 +132,29 @@ def pack_message(topic: bytes, message: Message) -> bytes:
     )
 
 
-def unpack_message(frame: bytes) -> Message:
-    """Raises ProtocolError for what is not a message."""
-    if frame[:1] == PROBE:
-        # The nonce may contain the byte that ends a topic.
-        end = frame.find(END, 1 + NONCE_BYTES)
-    else:
-        end = frame.find(END)
-    at = end + 1
-    if end < 0 or len(frame) < at + HEADER_BYTES:
-        raise ProtocolError("a channel message is [topic, zero byte][header][channel][payload]")
-    version, kind, hops, flags, length, _, seq, topic_seq, generation, origin, number, unix_ms = (
-        HEADER.unpack_from(frame, at)
-    )
-    if version != VERSION:
-        raise ProtocolError(f"channel message of version {version}; this side speaks {VERSION}")
-    at += HEADER_BYTES
-    channel = frame[at : at + length]
-    if len(channel) != length:
-        raise ProtocolError("a channel message is cut short")
-    return Message(
-        frame[: end + 1], bytes((kind,)), hops, flags, seq, topic_seq, generation, origin, number, unix_ms,
-        channel, frame[at + length :],
-    )  # fmt: skip
+def unpack_messages(frame: bytes) -> list[Message]:
+    """The messages of a frame, in order. Raises ProtocolError if it is none."""
+    # The nonce of a probe may contain the byte that ends a topic.
+    end = frame.find(END, 1 + NONCE_BYTES if frame[:1] == PROBE else 0)
+    at, size = end + 1, len(frame)
+    topic = frame[:at]
+    messages = []
+    while end >= 0 and at + HEADER_BYTES <= size:
+        version, kind, hops, flags, length, _, payload_length, _, *numbers = HEADER.unpack_from(frame, at)
+        if version != VERSION:
+            raise ProtocolError(f"channel message of version {version}; this side speaks {VERSION}")
+        at += HEADER_BYTES
+        middle = at + length
+        after = middle + payload_length
+        messages.append(
+            Message(topic, bytes((kind,)), hops, flags, *numbers, frame[at:middle], frame[middle:after])
+        )
+        at = after
+    if not messages or at != size:
+        raise ProtocolError(
+            "a channel frame is [topic, zero byte] and messages of [header][channel][payload]"
+        )
+    return messages
 
 
 def is_local(channel: bytes) -> bool:
@@ -208,7 +214,9 @@ def _literal(byte: int) -> str:
 
 
 def _class(pattern: bytes, at: int) -> tuple[str, int]:
-    """The character class that begins behind a `[`, and where it ends. An unclosed one ends with the pattern."""
+    """The character class that begins behind a `[`, and where it ends. An unclosed one ends with the
+    pattern.
+    """
     negated = pattern[at : at + 1] == b"^"
     at += negated
     parts: list[str] = []
@@ -224,8 +232,6 @@ def _class(pattern: bytes, at: int) -> tuple[str, int]:
         else:
             parts.append(_literal(pattern[at]))
             at += 1
-    if not parts:
-        text = "." if negated else "(?!)"
-    else:
-        text = f"[{'^' if negated else ''}{''.join(parts)}]"
-    return text, at + 1
+    if parts:
+        return f"[{'^' if negated else ''}{''.join(parts)}]", at + 1
+    return "." if negated else "(?!)", at + 1

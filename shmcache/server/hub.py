@@ -37,6 +37,8 @@ _NOW: Final = int(zmq.NOBLOCK)
 _TICK_S: Final = 0.05
 _BATCH_BYTES: Final = 1 << 20
 """What a request may be larger than a message: a batch of small ones."""
+FRAME_BYTES_MAX: Final = 16_384
+"""A frame that has so much gets no further message."""
 SUBSCRIBED: Final = 1
 UNSUBSCRIBED: Final = 0
 
@@ -62,6 +64,9 @@ class Hub:
         for socket in (self._control, self._out):
             keep_alive(socket)
         self._connections = ConnectionCounter(self._out)
+        self._topic = b""
+        self._parts: list[bytes] = []
+        self._filled = 0
         self._poller = zmq.Poller()
         replay = ReplayBuffer(
             settings["replay_messages"], settings["replay_seconds"], settings["replay_bytes"]
@@ -75,12 +80,16 @@ class Hub:
         self._events = LogEvents(settings["notify"], log) if settings["notify"] else None
 
     def set_upstreams(self, endpoints: list[str]) -> None:
-        """Join the channels to the instance behind these routers; an empty list ends that. One is used at a time."""
+        """Join the channels to the instance behind these routers; an empty list ends that. One is used at
+        a time.
+        """
         self._link.set_upstreams(endpoints)
         self._requests.forwards = bool(endpoints)
 
     def bind(self) -> list[str]:
-        """Listen; returns the endpoints with the ports in force, in the directory's order. Raises zmq.ZMQError."""
+        """Listen; returns the endpoints with the ports in force, in the directory's order. Raises
+        zmq.ZMQError.
+        """
         endpoints = []
         for socket, endpoint in zip((self._control, self._out) * 2, self._settings["listen"], strict=False):
             if endpoint.startswith("ipc://"):
@@ -119,12 +128,18 @@ class Hub:
             if now >= due:
                 due = now + _TICK_S
                 self._tick(now)
+            self._flush()
 
     def _answer(self) -> None:
-        receive, answer, send = self._control.recv_multipart, self._requests.answer, self._control.send_multipart
+        receive, answer, send = (
+            self._control.recv_multipart,
+            self._requests.answer,
+            self._control.send_multipart,
+        )
         try:
             for _ in range(DRAIN_MESSAGES_MAX):
                 reply = answer(receive(_NOW))
+                self._flush()
                 if reply is not None:
                     try:
                         send(reply, _NOW)
@@ -150,15 +165,31 @@ class Hub:
                     if first:
                         link.subscribe(topic)
                     elif first is None and table.refused & (table.refused - 1) == 0:
-                        # At the 1st, 2nd, 4th, 8th ... refusal: whoever floods us shall not fill the disk, too.
+                        # At the 1st, 2nd, 4th, 8th ... refusal: whoever floods us shall not fill the disk,
+                        # too.
                         self._log.warning("subscriptions refused: over a limit", refused=table.refused)
                 elif message[0] == UNSUBSCRIBED and topic[:1] != PROBE and table.remove(topic):
                     link.unsubscribe(topic)
         except zmq.Again:
             pass
+        self._flush()
 
-    def _send(self, frame: bytes) -> None:
-        self._out.send(frame, _NOW)
+    def _send(self, topic: bytes, message: bytes) -> None:
+        """Put a message into the frame that is being filled, if that has the same topic; else begin
+        another.
+        """
+        if topic != self._topic or self._filled > FRAME_BYTES_MAX:
+            self._flush()
+            self._topic = topic
+            self._parts.append(topic)
+        self._parts.append(message)
+        self._filled += len(message)
+
+    def _flush(self) -> None:
+        """Send what has been collected: a hundred messages of one request cost a subscriber one frame."""
+        if self._parts:
+            self._out.send(b"".join(self._parts), _NOW)
+            self._parts, self._topic, self._filled = [], b"", 0
 
     def _tick(self, now: float) -> None:
         self._link.tick(now)

@@ -129,7 +129,11 @@ def test_listen(client: Any, name: str) -> None:
     subscriber = client.pubsub(ignore_subscribe_messages=True)
     subscriber.subscribe(name)
     client.publish_many([(name, "a"), (name, "b")])
-    take = getattr(subscriber, "take", None) if not isinstance(subscriber, shmcache.client.pubsub.PubSub) else None
+    take = (
+        getattr(subscriber, "take", None)
+        if not isinstance(subscriber, shmcache.client.pubsub.PubSub)
+        else None
+    )
     if take is not None:
         assert data(take(2)) == [b"a", b"b"]
     else:
@@ -204,7 +208,10 @@ def test_handlers_and_thread(with_channels: RunningInstance, name: str) -> None:
 
 def test_many_channels_of_one_subscriber(with_channels: RunningInstance, name: str) -> None:
     """Thousands of subscriptions are confirmed, each with its number, and each delivers."""
-    with shmcache.connect(with_channels.url) as client, client.pubsub(ignore_subscribe_messages=True) as subscriber:
+    with (
+        shmcache.connect(with_channels.url) as client,
+        client.pubsub(ignore_subscribe_messages=True) as subscriber,
+    ):
         subscriber.subscribe(*(f"{name}-{n}" for n in range(3000)))
         assert client.publish(f"{name}-2999", "x") == 1
         assert data(messages(subscriber, 1)) == [b"x"]

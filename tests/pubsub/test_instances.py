@@ -46,7 +46,9 @@ def test_messages_reach_both_instances(pair: tuple[RunningInstance, RunningInsta
             subscriber.close()
 
 
-def test_subscription_at_the_replica_is_in_force_at_the_primary(pair: tuple[RunningInstance, RunningInstance]) -> None:
+def test_subscription_at_the_replica_is_in_force_at_the_primary(
+    pair: tuple[RunningInstance, RunningInstance],
+) -> None:
     """subscribe() at the replica returns when the primary's next message would come, each time."""
     primary, replica = pair
     with shmcache.connect(primary.url) as above, shmcache.connect(replica.url) as below:
@@ -61,7 +63,11 @@ def test_subscription_at_the_replica_is_in_force_at_the_primary(pair: tuple[Runn
 def test_order_of_one_publisher_holds_across_instances(pair: tuple[RunningInstance, RunningInstance]) -> None:
     """What one client publishes at the replica comes at the primary in that order."""
     primary, replica = pair
-    with shmcache.connect(primary.url) as above, shmcache.connect(replica.url) as below, above.pubsub(True) as subscriber:
+    with (
+        shmcache.connect(primary.url) as above,
+        shmcache.connect(replica.url) as below,
+        above.pubsub(True) as subscriber,
+    ):
         subscriber.subscribe("order")
         below.publish_many(("order", str(n)) for n in range(2000))
         assert [m["data"] for m in messages(subscriber, 2000)] == [str(n).encode() for n in range(2000)]
@@ -69,7 +75,10 @@ def test_order_of_one_publisher_holds_across_instances(pair: tuple[RunningInstan
 
 def test_two_way_links_make_no_loop() -> None:
     """Each the other's upstream: every message comes once on both sides."""
-    with running_instance(channels=True) as one, running_instance(channels=True, channels_upstream=one.tcp) as two:
+    with (
+        running_instance(channels=True) as one,
+        running_instance(channels=True, channels_upstream=one.tcp) as two,
+    ):
         with wire(one.snapshot().hub_endpoints[0]) as connection:
             assert connection.control("upstream", endpoints=[two.tcp])["endpoints"] == [two.tcp]
         joined(one)

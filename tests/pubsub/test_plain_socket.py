@@ -30,7 +30,7 @@ def in_force(socket: Any, topic: bytes) -> int:
     frame = socket.recv()
     assert frame.startswith(probe)
     socket.unsubscribe(probe)
-    return int(struct.unpack_from("<Q", frame, len(probe) + 8)[0])
+    return int(struct.unpack_from("<Q", frame, len(probe) + 16)[0])
 
 
 def test_frame_byte_by_byte(plain: Any, with_channels: RunningInstance) -> None:
@@ -45,14 +45,14 @@ def test_frame_byte_by_byte(plain: Any, with_channels: RunningInstance) -> None:
     assert rest[0] == 1  # version
     assert rest[1:2] == b"c"  # kind
     assert rest[2:4] == b"\0\0"  # hops, flags
-    assert struct.unpack_from("<HH", rest, 4) == (len("plain.frame"), 0)
-    seq, topic_seq, generation, origin, number, unix_ms = struct.unpack_from("<6Q", rest, 8)
+    assert struct.unpack_from("<HHII", rest, 4) == (len("plain.frame"), 0, len(b"pay\0load"), 0)
+    seq, topic_seq, generation, origin, number, unix_ms = struct.unpack_from("<6Q", rest, 16)
     assert (seq, topic_seq) == (1, 1)
     assert generation == origin == with_channels.snapshot().hub_generation
     assert number > 0
     assert before_ms <= unix_ms <= time.time() * 1000
-    assert rest[56:67] == b"plain.frame"
-    assert rest[67:] == b"pay\0load"
+    assert rest[64:75] == b"plain.frame"
+    assert rest[75:] == b"pay\0load"
 
 
 def test_pattern_topic_has_numbers_of_its_own(plain: Any, with_channels: RunningInstance) -> None:
@@ -61,15 +61,21 @@ def test_pattern_topic_has_numbers_of_its_own(plain: Any, with_channels: Running
     with shmcache.connect(with_channels.url) as client:
         client.publish_many([("plain.pattern.a", "1"), ("plain.pattern.b", "2"), ("plain.pattern.a", "3")])
     numbers = []
-    for _ in range(3):
-        topic, _, rest = plain.recv().partition(b"\0")
-        assert (topic, rest[1:2]) == (b"pplain.pattern.*", b"p")
-        numbers.append((rest[56:71], *struct.unpack_from("<QQ", rest, 8)))
+    # One request, one topic: one frame.
+    topic, _, rest = plain.recv().partition(b"\0")
+    assert topic == b"pplain.pattern.*"
+    while rest:
+        assert rest[1:2] == b"p"
+        length, _, payload_length = struct.unpack_from("<HHI", rest, 4)
+        numbers.append((rest[64:79], *struct.unpack_from("<QQ", rest, 16)))
+        rest = rest[64 + length + payload_length :]
     assert numbers == [(b"plain.pattern.a", 1, 1), (b"plain.pattern.b", 1, 2), (b"plain.pattern.a", 2, 3)]
 
 
 def test_prefix_subscription_sees_all(plain: Any, with_channels: RunningInstance) -> None:
-    """A plain socket may subscribe to a beginning of names: then these are sent although nobody names them."""
+    """A plain socket may subscribe to a beginning of names: then these are sent although nobody names
+    them.
+    """
     plain.subscribe(b"cplain.prefix.")
     in_force(plain, b"cplain.other\0")
     with shmcache.connect(with_channels.url) as client:

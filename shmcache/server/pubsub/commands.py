@@ -1,4 +1,5 @@
-"""Requests to the hub: the wire protocol of a worker, with the commands PUBLISH, SPUBLISH, PUBSUB and PING and
+"""Requests to the hub: the wire protocol of a worker, with the commands PUBLISH, SPUBLISH, PUBSUB and PING
+and
 control calls of its own (docs/pubsub.md). No sockets here.
 """
 
@@ -45,7 +46,9 @@ class Requests:
             return self._refuse(message, frames.request_id_of(message[-2]), "PROTOCOL", str(error))
         try:
             if header.deadline_ms and header.deadline_ms < time.time() * 1000:
-                return self._refuse(message, header.request_id, "DEADLINE", "the deadline has passed; not executed")
+                return self._refuse(
+                    message, header.request_id, "DEADLINE", "the deadline has passed; not executed"
+                )
             if header.flags & frames.CONTROL:
                 results = [self._control(*codec.decode_control(message[-1]))]
             else:
@@ -102,7 +105,9 @@ class Requests:
         except LimitExceeded as error:
             return ResponseError("LIMIT", str(error))
         if len(payload) > self._message_bytes_max:
-            text = f"a message of {len(payload)} bytes; at most {self._message_bytes_max} (channel_message_size)"
+            text = (
+                f"a message of {len(payload)} bytes; at most {self._message_bytes_max} (channel_message_size)"
+            )
             return ResponseError("LIMIT", text)
         core.counts["published"] += 1
         receivers, number = core.publish(kind, name, payload)
@@ -150,9 +155,13 @@ class Requests:
                 if (
                     not isinstance(endpoints, list)
                     or len(endpoints) > CHANNEL_UPSTREAMS_MAX
-                    or not all(isinstance(e, str) and e.startswith("tcp://") and len(e) <= 120 for e in endpoints)
+                    or not all(
+                        isinstance(e, str) and e.startswith("tcp://") and len(e) <= 120 for e in endpoints
+                    )
                 ):
-                    raise ProtocolError(f"upstream: `endpoints` is not up to {CHANNEL_UPSTREAMS_MAX} of tcp://HOST:PORT")
+                    raise ProtocolError(
+                        f"upstream: `endpoints` is not up to {CHANNEL_UPSTREAMS_MAX} of tcp://HOST:PORT"
+                    )
                 self._set_upstreams(endpoints)
             return self._figures()["upstream"]
         raise ProtocolError(f"unknown control call {call[:40]!r}")
@@ -164,7 +173,10 @@ class Requests:
         new = 0
         for entry in messages:
             match entry:
-                case [bytes() as kind, bytes() as name, bytes() as payload, *numbers] if kind in (CHANNEL, SHARD):
+                case [bytes() as kind, bytes() as name, bytes() as payload, *numbers] if kind in (
+                    CHANNEL,
+                    SHARD,
+                ):
                     if len(numbers) != 4 or not all(type(n) is int and 0 <= n < _U64 for n in numbers):
                         raise ProtocolError("forward: malformed numbers")
                 case _:

@@ -1,6 +1,7 @@
 """The hub without its sockets: numbers every message, and sends it to whom it concerns.
 
-Order of a channel is the order of calls of `publish`. Channels are counted also while nobody listens, so that a
+Order of a channel is the order of calls of `publish`. Channels are counted also while nobody listens, so
+that a
 subscriber sees by the number what went by; but nothing is sent then.
 """
 
@@ -35,7 +36,8 @@ from ...protocol.channels import (
 from .replay import ReplayBuffer
 from .table import TOPIC_BYTES_MAX, Subscriptions, is_whole
 
-Send = Callable[[bytes], None]
+Send = Callable[[bytes, bytes], None]
+"""Called with a topic and a message (without the topic)."""
 _U64 = 2**64
 _PATTERN = PATTERN[0]
 
@@ -52,7 +54,7 @@ class Channel:
 
 
 class HubCore:
-    """State of one hub. `send` puts a frame on the outgoing socket."""
+    """State of one hub. `send` puts a message on the outgoing socket."""
 
     def __init__(
         self,
@@ -81,7 +83,9 @@ class HubCore:
         self._number = number = self._number + 1
         return self.deliver(kind, name, payload, self.generation, number, 0, self._clock_ms()), number
 
-    def take(self, kind: bytes, name: bytes, payload: bytes, origin: int, number: int, hops: int, unix_ms: int) -> int | None:
+    def take(
+        self, kind: bytes, name: bytes, payload: bytes, origin: int, number: int, hops: int, unix_ms: int
+    ) -> int | None:
         """A message from another hub; None if it was here before, or has come too far."""
         key = (origin, number)
         if origin == self.generation or key in self._seen or hops > CHANNEL_HOPS_MAX:
@@ -92,7 +96,9 @@ class HubCore:
             self._seen.popitem(last=False)
         return self.deliver(kind, name, payload, origin, number, hops, unix_ms)
 
-    def deliver(self, kind: bytes, name: bytes, payload: bytes, origin: int, number: int, hops: int, unix_ms: int) -> int:
+    def deliver(
+        self, kind: bytes, name: bytes, payload: bytes, origin: int, number: int, hops: int, unix_ms: int
+    ) -> int:
         """Number a message and send it out; returns how many sockets subscribed to it."""
         topic = kind + name + END
         channel = self.channels.get(topic) or self._track(topic)
@@ -102,20 +108,22 @@ class HubCore:
         receivers = table.counts.get(topic, 0)
         if receivers or table.prefixes or self.replay.enabled:
             header = pack_header(
-                VERSION, kind[0], hops, 0, len(name), 0, seq, seq, self.generation, origin, number, unix_ms
-            )
-            frame = topic + header + name + payload
+                VERSION, kind[0], hops, 0, len(name), 0, len(payload), 0,
+                seq, seq, self.generation, origin, number, unix_ms,
+            )  # fmt: skip
+            message = header + name + payload
             if receivers or table.prefixes:
-                self._send(frame)
+                self._send(topic, message)
             if self.replay.enabled:
-                self.replay.add(topic, seq, unix_ms, frame)
+                self.replay.add(topic, seq, unix_ms, topic + message)
         if table.patterns and kind == CHANNEL:
             for pattern in table.matching(name):
                 table.patterns[pattern] = topic_seq = table.patterns[pattern] + 1
                 header = pack_header(
-                    VERSION, _PATTERN, hops, 0, len(name), 0, seq, topic_seq, self.generation, origin, number, unix_ms
-                )
-                self._send(pattern + header + name + payload)
+                    VERSION, _PATTERN, hops, 0, len(name), 0, len(payload), 0,
+                    seq, topic_seq, self.generation, origin, number, unix_ms,
+                )  # fmt: skip
+                self._send(pattern, header + name + payload)
                 receivers += table.counts[pattern]
         self.counts["delivered"] += receivers
         return receivers
@@ -162,9 +170,20 @@ class HubCore:
         flags = 0 if topic in self.table.counts else REFUSED
         seq = self.topic_seq(topic)
         message = Message(
-            probe, PROBE, 0, flags, seq, seq, self.generation, self.generation, 0, self._clock_ms(), name_of(topic), b""
+            probe,
+            PROBE,
+            0,
+            flags,
+            seq,
+            seq,
+            self.generation,
+            self.generation,
+            0,
+            self._clock_ms(),
+            name_of(topic),
+            b"",
         )
-        self._send(pack_message(probe, message))
+        self._send(pack_message(probe, message), b"")
 
     def replayed(self, topic: bytes, upto: int, messages: int, seconds: float, after: int) -> list[bytes]:
         """Frames of the replay buffer as a late subscriber asks for them."""

@@ -1,6 +1,8 @@
-"""A hub joined to the hub of another instance: what is published here goes up, what our subscribers want comes down.
+"""A hub joined to the hub of another instance: what is published here goes up, what our subscribers want
+comes down.
 
-Messages are delivered at home at once, whatever the network does; each carries its origin, so that the copy which comes
+Messages are delivered at home at once, whatever the network does; each carries its origin, so that the
+copy which comes
 back is cut. The upstream hub is found through its router and looked up again when it stops answering.
 """
 
@@ -31,7 +33,7 @@ from ...protocol.channels import (
     probe_topic,
     probed_topic,
     seen_from,
-    unpack_message,
+    unpack_messages,
 )
 from .commands import Forwarded
 from .core import HubCore
@@ -153,10 +155,14 @@ class UpstreamLink:
 
     def _take(self, frame: bytes) -> None:
         try:
-            message = unpack_message(frame)
+            messages = unpack_messages(frame)
         except ProtocolError as error:
             self._log.warning("malformed message from upstream", reason=str(error))
             return
+        for message in messages:
+            self._take_one(message)
+
+    def _take_one(self, message: Message) -> None:
         if message.generation != self._generation:
             self._generation = message.generation
             self._last.clear()
@@ -171,7 +177,13 @@ class UpstreamLink:
         kind = b"c" if message.kind == PATTERN else message.kind
         if not is_local(message.channel):
             self._core.take(
-                kind, message.channel, message.payload, message.origin, message.number, message.hops + 1, message.unix_ms
+                kind,
+                message.channel,
+                message.payload,
+                message.origin,
+                message.number,
+                message.hops + 1,
+                message.unix_ms,
             )
 
     def _confirmed(self, message: Message) -> None:
@@ -211,7 +223,11 @@ class UpstreamLink:
     def _found(self, message: list[bytes]) -> None:
         answer = _result(message)
         endpoints = answer.get("endpoints") if isinstance(answer, dict) else None
-        if not isinstance(endpoints, list) or len(endpoints) != 2 or not all(isinstance(e, str) for e in endpoints):
+        if (
+            not isinstance(endpoints, list)
+            or len(endpoints) != 2
+            or not all(isinstance(e, str) for e in endpoints)
+        ):
             return
         router = self.endpoints[self._turn]
         assert self._router is not None

@@ -1,4 +1,6 @@
-"""The last messages of each channel, for subscribers that come late. Bounded over all channels. No sockets here."""
+"""The last messages of each channel, for subscribers that come late. Bounded over all channels. No sockets
+here.
+"""
 
 from collections import deque
 
@@ -10,7 +12,9 @@ _STALE_MAX = 1024
 
 
 class ReplayBuffer:
-    """Frames by topic, in order. `messages` and `seconds` per channel (0 = no such limit), `bytes_max` in all."""
+    """Frames by topic, in order. `messages` and `seconds` per channel (0 = no such limit), `bytes_max` in
+    all.
+    """
 
     def __init__(self, messages: int, seconds: int, bytes_max: int) -> None:
         self.enabled = messages > 0 or seconds > 0

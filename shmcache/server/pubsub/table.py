@@ -3,7 +3,12 @@
 from collections.abc import Iterable
 from typing import Final
 
-from ...limits import CHANNEL_MATCHES_CACHED_MAX, CHANNEL_NAME_BYTES_MAX, CHANNEL_PATTERNS_MAX, CHANNEL_TOPICS_MAX
+from ...limits import (
+    CHANNEL_MATCHES_CACHED_MAX,
+    CHANNEL_NAME_BYTES_MAX,
+    CHANNEL_PATTERNS_MAX,
+    CHANNEL_TOPICS_MAX,
+)
 from ...protocol.channels import CHANNEL, END, PATTERN, PROBE, SHARD, compile_glob, name_of
 
 _KINDS: Final = frozenset((CHANNEL, PATTERN, SHARD))
