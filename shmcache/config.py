@@ -193,7 +193,9 @@ class LimitsConfig(_Group):
 class ChannelsConfig(_Group):
     """Pub/sub channels (docs/pubsub.md)."""
 
-    channels: bool = Field(default=True, description="Run the hub, the process that carries pub/sub messages.")
+    channels: bool = Field(
+        default=True, description="Run the hub, the process that carries pub/sub messages."
+    )
     channels_listen: str = Field(
         default="",
         description="Where the hub listens for other hosts, `tcp://HOST:PORT` (messages go out at PORT + 1); "
@@ -219,7 +221,8 @@ class ChannelsConfig(_Group):
     channel_replay_messages: int = Field(
         default=0,
         ge=0,
-        description="Newest messages of each channel kept for late subscribers; 0: as many as the time allows.",
+        description="Newest messages of each channel kept for late subscribers; 0: as many as the time "
+        "allows.",
         json_schema_extra={"unit": "messages"},
     )
     channel_replay_seconds: int = Field(

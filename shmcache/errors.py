@@ -146,7 +146,6 @@ _REFUSALS: dict[str, type[ShmcacheError]] = {
     "LIMIT": LimitExceeded,
     "DEADLINE": CacheTimeout,
     "UNAVAILABLE": Unavailable,
-    "CHANNEL": BadChannel,
 }
 
 
