@@ -16,6 +16,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
     "execute": ("exec",),
     "keys": ("get", "set", "del", "scan"),
+    "channels": ("publish", "subscribe"),
     "stats.command": ("stats",),
     "log": ("log",),
     "replication": ("replicas", "replicate", "promote", "demote", "switchover", "verify"),

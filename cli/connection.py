@@ -162,3 +162,18 @@ def shard_addresses(target: Target, channel: ControlChannel) -> list[ShardAddres
     # A worker looks only at its own requests' flags here, so any slot does; the first of the shard is exact.
     slots = [int.from_bytes(snapshot.slots[i : i + 2], "little") for i in range(0, len(snapshot.slots), 2)]
     return [ShardAddress(r.shard, r.endpoints[0], slots.index(r.shard)) for r in snapshot.shards]
+
+
+def hub_address(target: Target, channel: ControlChannel) -> str | None:
+    """Where control calls to the hub go; None if the instance carries no channels. Raises InstanceNotFound."""
+    if target.endpoint is not None:
+        from shmcache.protocol.channels import seen_from
+
+        endpoints = channel.call(target.endpoint, "channels")["endpoints"]
+        return seen_from(endpoints[0], target.endpoint) if endpoints else None
+    from shmcache.protocol.directory import Directory
+
+    directory = Directory.open(target.instance or DEFAULT_INSTANCE)
+    snapshot = directory.snapshot()
+    directory.close()
+    return snapshot.hub_endpoints[0] if snapshot.hub_endpoints and snapshot.hub_pid else None

@@ -1,14 +1,17 @@
 """The asyncio client: `async with shmcache.aio.connect() as cache: await cache.get("k")`."""
 
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from .client.arguments import Key, plain
+from .client.arguments import Key, Value, plain
 from .client.core import NOT_READ, ClientCore, _not_attached
+from .client.exchange import Request
+from .client.hub import hub_steps
 from .client.loop import LoopChannels
 from .client.options import NO_OPTIONS, RequestOptions
 from .client.pipeline import PipelineCore
+from .client.pubsub_aio import PubSub
 from .limits import CLIENT_TIMEOUT_S
 from .protocol.needs import Ack
 
@@ -40,6 +43,29 @@ class Client(ClientCore):
 
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Coroutine[Any, Any, Any]:
         return self._run_async(args, timeout)
+
+    def _ask_hub(
+        self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None
+    ) -> Coroutine[Any, Any, Any]:
+        return self._ask_hub_async(request, finish, timeout)
+
+    async def _ask_hub_async(
+        self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None
+    ) -> Any:
+        return finish(await self._channels.run(hub_steps(self._hub, request, self._deadline(timeout))))
+
+    async def publish_many(
+        self, messages: Iterable[tuple[Key, Value]], *, timeout: float | None = None
+    ) -> list[int]:
+        """Send many `(channel, message)` in as few requests as possible; the receivers of each."""
+        counts: list[int] = []
+        for request in self._batches(messages):
+            counts += await self._ask_hub_async(request, list, timeout)
+        return counts
+
+    def pubsub(self, ignore_subscribe_messages: bool = False) -> PubSub:
+        """An object that subscribes to channels and receives their messages."""
+        return PubSub(self, ignore_subscribe_messages)
 
     def _after_fork(self) -> None:
         super()._after_fork()

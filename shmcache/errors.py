@@ -8,6 +8,7 @@ ShmcacheError
 ├── NoSpace                  /dev/shm or the memory cgroup is full
 ├── ProtocolError            bytes that are not the protocol
 ├── LimitExceeded            a message, batch or queue is over its limit
+├── BadChannel               a channel's name or pattern that there cannot be (also ValueError)
 ├── DataError                an argument has a type that cannot be stored (also TypeError)
 ├── NotReplicated            a write is applied locally, but fewer replicas have it than were asked for
 ├── NotEnoughReplicas        refused: too few replicas are connected (min_replicas_to_write); nothing was executed
@@ -55,6 +56,10 @@ class ProtocolError(ShmcacheError):
 
 class LimitExceeded(ShmcacheError):
     """A message, batch or queue is over its limit; nothing was executed."""
+
+
+class BadChannel(ShmcacheError, ValueError):
+    """A channel's name is empty, contains a zero byte, or is reserved."""
 
 
 class DataError(ShmcacheError, TypeError):

@@ -85,6 +85,7 @@ RESTART_DELAY_SERVED_S_MAX: Final = 0.2
 """For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
 """Starts that failed in a row, after which a shard is reported as failed."""
+HUB_STOP_S_MAX: Final = 3.0
 PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
 
@@ -140,3 +141,51 @@ ACK_TIMEOUT_MS: Final = 1_000
 assert HEARTBEAT_MS * 10 < LINK_SILENCE_MS_MAX
 assert ACK_PAUSE_MS_MAX * 4 < LINK_SILENCE_MS_MAX
 assert SLICE_BYTES_MAX <= FRAME_BYTES_MAX
+# --- pub/sub channels -------------------------------------------------------------------------------
+CHANNEL_NAME_BYTES_MAX: Final = 4_096
+"""Of a channel's name or a pattern."""
+CHANNEL_MESSAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What `channel_message_size` may be set to."""
+CHANNEL_SUBSCRIPTIONS_MAX: Final = 10_000
+"""Channels and patterns of one subscriber object."""
+CHANNEL_PATTERNS_MAX: Final = 1_024
+"""Different patterns in use at one hub: each new channel name is compared with all of them."""
+CHANNEL_TOPICS_MAX: Final = 1_000_000
+"""Different topics subscribed to at one hub, its shadow of them in Python."""
+CHANNELS_TRACKED_MAX: Final = 100_000
+"""Channels whose sequence numbers a hub remembers beyond those that are subscribed to."""
+CHANNEL_MATCHES_CACHED_MAX: Final = 10_000
+"""Channel names whose matching patterns are remembered."""
+CHANNEL_SEEN_MAX: Final = 65_536
+"""Messages from other hubs that are remembered, so that one which comes twice is delivered once."""
+CHANNEL_HOPS_MAX: Final = 8
+"""Hubs that a message passes."""
+CHANNEL_UPSTREAMS_MAX: Final = 8
+CHANNEL_FORWARDS_MAX: Final = 1_000
+"""Messages that wait in a hub's loop to be forwarded."""
+CHANNEL_REPLAY_REPLY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of one reply; the client asks for the rest."""
+CHANNEL_STATS_MAX: Final = 100
+"""Channels that `stats` names."""
+CHANNEL_EVENT_S: Final = 1.0
+"""Least time between two warnings of one kind about one channel."""
+CHANNEL_CHECK_S: Final = 1.0
+"""A subscriber that has heard nothing for so long asks whether it missed something."""
+CHANNEL_PROBE_S: Final = 0.5
+"""First wait for the answer to such a question before it is asked again."""
+CHANNEL_PROBES_MAX: Final = 64
+"""Questions of one such check; the next check goes on with the other topics."""
+CHANNEL_CONFIRM_S: Final = 1.0
+"""How long a hub holds back the confirmation of a subscription until its upstream has confirmed it."""
+CHANNEL_LINK_S: Final = 1.0
+"""Between two signs of life to an upstream; after CHANNEL_LINK_LOST_S without answer it is looked up
+again.
+"""
+CHANNEL_LINK_LOST_S: Final = 4.0
+CHANNEL_TAIL_MS: Final = 5
+"""Between two looks at the write logs for key events."""
+CHANNEL_RECEIVE_MESSAGES: Final = 10_000
+"""Messages that a subscriber's own queue holds; further ones wait at the hub."""
+CHANNEL_POLL_MS: Final = 100
+
+assert CHANNEL_LINK_S < CHANNEL_LINK_LOST_S

@@ -24,16 +24,20 @@ def stats(
     ] = None,
 ) -> None:
     """Show keys, memory, hits, evictions, rates and latencies: per shard and in total."""
-    from ..connection import ControlChannel, parse_target, shard_addresses
+    from ..connection import ControlChannel, hub_address, parse_target, shard_addresses
 
     target = parse_target(url)
     with ControlChannel(timeout, target.url) as channel:
         addresses = shard_addresses(target, channel)
+        hub = hub_address(target, channel)
 
         def read() -> list[dict[str, Any]]:
             return [channel.call(a.endpoint, "stats", slot=a.slot) for a in addresses]
 
-        readings = _readings(read, _SAMPLE_S if watch is None else watch)
+        def read_hub() -> dict[str, Any] | None:
+            return None if hub is None else printable(channel.call(hub, "stats")["hub"])
+
+        readings = _readings(read, read_hub, _SAMPLE_S if watch is None else watch)
         if watch is None:
             found = next(readings)
             print(json.dumps(found)) if as_json else _print(found)
@@ -44,7 +48,12 @@ def stats(
             _live(readings)
 
 
-def _readings(read: Any, seconds: float) -> Any:
+def printable(hub: dict[str, Any]) -> dict[str, Any]:
+    """The hub's figures as JSON takes them: names of channels as text."""
+    return hub | {"by_channel": [c | {"channel": c["channel"].decode("utf-8", "replace")} for c in hub["by_channel"]]}
+
+
+def _readings(read: Any, read_hub: Any, seconds: float) -> Any:
     from .figures import fragmentation, hit_ratio, rate, total
 
     before, then = read(), time.monotonic()
@@ -56,7 +65,7 @@ def _readings(read: Any, seconds: float) -> Any:
             new["fragmentation"] = fragmentation(new)
             new["hit_ratio"] = hit_ratio(new)
         whole = total(after) | {"ops_per_s": round(sum(shard["ops_per_s"] for shard in after), 1)}
-        yield {"shards": after, "total": whole}
+        yield {"shards": after, "total": whole, "hub": read_hub()}
         before, then = after, now
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from shmcache.config import format_size
 
@@ -49,4 +50,23 @@ def view(found: dict[str, Any]) -> Group:
     for family, numbers in sorted(found["total"]["latencies"].items()):
         us = [f"{numbers[name] / 1000:.2f}" for name in ("p50_ns", "p99_ns", "p999_ns", "max_ns")]
         times.add_row(family, _count(numbers["count"]), *us)
-    return Group(figures, "", "time in the owner (of several shards: the slowest)", times)
+    parts = [figures, "", "time in the owner (of several shards: the slowest)", times]
+    return Group(*parts, *(["", *_channels(found["hub"])] if found.get("hub") else []))
+
+
+_HUB_LINE = ("published", "delivered", "dropped", "subscriptions", "patterns", "replay_messages", "refused_subscriptions")
+
+
+def _channels(hub: dict[str, Any]) -> list[Any]:
+    """The hub in one line, and its busiest channels."""
+    line = "channels: " + ", ".join(f"{_count(hub[name])} {name.replace('_', ' ')}" for name in _HUB_LINE)
+    if hub["upstream"]["endpoints"]:
+        line += f", upstream {'up' if hub['upstream']['up'] else 'DOWN'}"
+    busiest = Table(box=None, pad_edge=False)
+    for title in ("channel", "messages", "dropped", "subscribers"):
+        busiest.add_column(title, justify="left" if title == "channel" else "right")
+    for channel in hub["by_channel"]:
+        busiest.add_row(
+            Text(channel["channel"]), *(_count(channel[name]) for name in ("messages", "dropped", "subscribers"))
+        )
+    return [line, busiest] if hub["by_channel"] else [line]

@@ -1,6 +1,6 @@
 """The sync client: for threads, forks and everything that may wait."""
 
-from collections.abc import Generator, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,9 +11,11 @@ from ..protocol.needs import Ack
 from .arguments import Key, Value, key_list, plain
 from .channels import Channels
 from .core import NOT_READ, ClientCore, _not_attached
-from .exchange import Deadline, Step
+from .exchange import Deadline, Request, Step
+from .hub import all_of, hub_steps
 from .options import NO_OPTIONS, RequestOptions
 from .pipeline import PipelineCore
+from .pubsub import PubSub
 from .replies import finish
 from .session import batch_results, sole_batch, sole_request, sole_result
 
@@ -61,6 +63,27 @@ class Client(ClientCore):
             return self._drive(self._steps(args, timeout))
         self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
         return finish(args[0], sole_result(request), self.decode_responses)
+
+    def _ask_hub(self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None) -> Any:
+        if self._hub.ready:
+            self._channels.ask(self._hub, request, self.timeout if timeout is None else timeout)
+            if type(request.outcome) is not bytes:
+                self._hub.forget()
+            return finish(all_of(request))
+        return finish(self._drive(hub_steps(self._hub, request, self._deadline(timeout))))
+
+    def publish_many(
+        self, messages: Iterable[tuple[Key, Value]], *, timeout: float | None = None
+    ) -> list[int]:
+        """Send many `(channel, message)` in as few requests as possible; the receivers of each."""
+        counts: list[int] = []
+        for request in self._batches(messages):
+            counts += self._ask_hub(request, list, timeout)
+        return counts
+
+    def pubsub(self, ignore_subscribe_messages: bool = False) -> PubSub:
+        """An object that subscribes to channels and receives their messages."""
+        return PubSub(self, ignore_subscribe_messages)
 
     def _drive(self, steps: Generator[Step, Any, _Result]) -> _Result:
         return self._channels.run(steps)

@@ -15,6 +15,7 @@ from ..protocol.commands import LOCAL
 from ..protocol.needs import Ack
 from .access import Access, find_access
 from .exchange import Deadline, Step
+from .hub import ChannelMethods, HubRoute
 from .local import read, read_steps
 from .methods import CommandMethods
 from .options import NO_OPTIONS, RequestOptions
@@ -45,7 +46,7 @@ NOT_READ = object()
 """No result: the shared memory alone could not answer."""
 
 
-class ClientCore(CommandMethods):
+class ClientCore(CommandMethods, ChannelMethods):
     """Where the client is connected, and its commands as steps."""
 
     def __init__(
@@ -75,6 +76,7 @@ class ClientCore(CommandMethods):
             assert address.endpoint is not None
             self._access = find_access(address.endpoint, address.options, keys)
             self._route = RouterRoute(address.endpoint, secured=self._access is not None)
+        self._hub = HubRoute(self._route)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached

@@ -24,6 +24,7 @@ any release can retire what another one left behind.
     96     1024  8 router endpoints of 128
     1120   32768 slot table: shard of slot 0..16383, uint16
     33888        shard records
+    ...          hub record
 
     offset size  shard record, 512 bytes
     0      4     shard
@@ -35,6 +36,13 @@ any release can retire what another one left behind.
     32     192   names of the data, hints and log regions, 64 each
     224    256   2 endpoints of 128
     480    32    zero
+
+    offset size  hub record, 544 bytes: the process of the pub/sub channels (docs/pubsub.md)
+    0      4     its pid, 0 = none
+    4      4     number of endpoints: 0, 2 (this host only) or 4
+    8      8     generation: a random number of this start
+    16     16    zero
+    32     512   4 endpoints of 128: control and messages by ipc, control and messages by tcp
 
 The supervisor writes the body that is not in force, then the version word: a reader finds a whole body at any
 time, also when the supervisor dies half way. Only a reader that is overtaken by two changes sees a mixture;
@@ -57,11 +65,12 @@ import posix_ipc
 from ..errors import InstanceExists, InstanceNotFound, LayoutMismatch, Unavailable
 from .names import directory_name, region_name
 
-DIRECTORY_LAYOUT_VERSION: Final = 1
+DIRECTORY_LAYOUT_VERSION: Final = 2
 SLOTS: Final = 16384
 SHARDS_MAX: Final = 1024
 ROUTER_ENDPOINTS_MAX: Final = 8
 SHARD_ENDPOINTS_MAX: Final = 2
+HUB_ENDPOINTS_MAX: Final = 4
 ENDPOINT_BYTES_MAX: Final = 128
 
 State = Literal["starting", "serving", "stopping", "retired"]
@@ -75,6 +84,7 @@ _RETIRED_AT: Final = 12
 _VERSION_AT: Final = 16
 _BODY: Final = struct.Struct(f"<IIIIQII64s{ENDPOINT_BYTES_MAX * ROUTER_ENDPOINTS_MAX}s{2 * SLOTS}s")
 _SHARD: Final = struct.Struct(f"<IIQII8x64s64s64s{ENDPOINT_BYTES_MAX * SHARD_ENDPOINTS_MAX}s32x")
+_HUB: Final = struct.Struct(f"<IIQ16x{ENDPOINT_BYTES_MAX * HUB_ENDPOINTS_MAX}s")
 _U32: Final = struct.Struct("<I")
 # Native, so that the version word is read and written in one move, not byte by byte.
 _U64: Final = struct.Struct("@Q")
@@ -83,7 +93,7 @@ _READ_PAUSE_S: Final = 0.001
 
 assert sys.byteorder == "little"
 assert _U64.size == 8
-assert (_HEADER.size, _BODY.size, _SHARD.size) == (64, 33888, 512)
+assert (_HEADER.size, _BODY.size, _SHARD.size, _HUB.size) == (64, 33888, 512, 544)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,10 @@ class DirectorySnapshot:
     """16384 little-endian uint16: slot -> shard."""
     shards: tuple[ShardRecord, ...]
     router_endpoints: tuple[str, ...]
+    hub_endpoints: tuple[str, ...] = ()
+    """Control and messages by ipc, then by tcp if there is any; empty without pub/sub."""
+    hub_pid: int = 0
+    hub_generation: int = 0
 
 
 def even_slots(shards: int) -> bytes:
@@ -189,6 +203,8 @@ def pack_body(snapshot: DirectorySnapshot) -> bytes:
                 _pack_endpoints(record.endpoints, SHARD_ENDPOINTS_MAX),
             )
         )
+    endpoints = _pack_endpoints(snapshot.hub_endpoints, HUB_ENDPOINTS_MAX)
+    rest.append(_HUB.pack(snapshot.hub_pid, len(snapshot.hub_endpoints), snapshot.hub_generation, endpoints))
     body = b"".join(rest)
     return _U32.pack(zlib.crc32(body)) + body
 
@@ -199,7 +215,9 @@ def unpack_body(data: bytes) -> DirectorySnapshot | None:
         return None
     _, state, epoch, pid, started_ms, shards, routers, instance, endpoints, slots = _BODY.unpack_from(data)
     records = []
-    for at in range(_BODY.size, _BODY.size + shards * _SHARD.size, _SHARD.size):
+    hub_at = _BODY.size + shards * _SHARD.size
+    hub_pid, hub_count, hub_generation, hub_endpoints = _HUB.unpack_from(data, hub_at)
+    for at in range(_BODY.size, hub_at, _SHARD.size):
         shard, owner, generation, shard_state, count, data_name, hints, log, listens = _SHARD.unpack_from(
             data, at
         )
@@ -224,6 +242,9 @@ def unpack_body(data: bytes) -> DirectorySnapshot | None:
         slots=slots,
         shards=tuple(records),
         router_endpoints=_unpack_endpoints(endpoints, routers),
+        hub_endpoints=_unpack_endpoints(hub_endpoints, hub_count),
+        hub_pid=hub_pid,
+        hub_generation=hub_generation,
     )
 
 

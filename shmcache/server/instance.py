@@ -15,7 +15,7 @@ from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
-from .plan import Plan, make_plan, needs_relay, relay_settings, router_settings, worker_settings
+from .plan import Plan, hub_settings, make_plan, needs_relay, relay_settings, router_settings, worker_settings
 from .regions import (
     SHM,
     adoptable,
@@ -63,6 +63,9 @@ def _run(config: Config) -> int:
     )
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
     relay = Child("relay", "shmcache.server.relay", relay_settings(config, plan))
+    hub = None
+    if config.channels.channels:
+        hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -101,6 +104,7 @@ def _run(config: Config) -> int:
             (requests_path(folder, plan.instance), plan.gid),
             log,
             announce,
+            hub,
         )
         try:
             code = supervisor.run()

@@ -9,7 +9,7 @@ from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX, even_slots
-from ..protocol.security import security_settings
+from ..protocol.security import Security, security_settings
 from .paths import ipc_endpoint
 from .topology import slot_ranges
 
@@ -139,3 +139,33 @@ def _relay_address(config: Config) -> str:
     """Where the relay listens if nothing is said: beside the router, at free ports."""
     listen = config.network.listen
     return listen[0].rpartition(":")[0] + ":0" if listen else ""
+
+
+def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
+    """Settings of the process of the pub/sub channels."""
+    channels = config.channels
+    listen = [ipc_endpoint(plan.folder, plan.instance, part) for part in ("hub", "channels")]
+    security = Security(**security_settings(config))
+    if channels.channels_listen:
+        if security.needs_curve(channels.channels_listen):
+            raise ConfigError(
+                "channels_listen: the hub does not encrypt yet: listen on loopback, or turn encryption off with --curve off"
+            )
+        host, _, port = channels.channels_listen.rpartition(":")
+        listen += [channels.channels_listen, f"{host}:{int(port) + 1 if int(port) else 0}"]
+    elif config.network.listen and not security.needs_curve(config.network.listen[0]):
+        listen += [config.network.listen[0].rpartition(":")[0] + ":*"] * 2
+    return {
+        "instance": plan.instance,
+        "listen": listen,
+        "message_bytes": channels.channel_message_size,
+        "queue_messages": channels.channel_queue,
+        "replay_messages": channels.channel_replay_messages,
+        "replay_seconds": channels.channel_replay_seconds,
+        "replay_bytes": channels.channel_replay_bytes,
+        "notify": channels.notify,
+        "upstream": list(channels.channels_upstream),
+        "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }

@@ -184,6 +184,8 @@ class Routing:
         result: Any
         if call == "topology":
             result = topology(self._snapshot)
+        elif call == "channels":
+            result = {"endpoints": list(self._snapshot.hub_endpoints[2:4])}
         elif call == "stats" and arguments.get("router"):
             result = router_stats(self._figures())
         elif call == "replication":

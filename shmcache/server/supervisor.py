@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, ShmcacheError
-from ..limits import ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
+from ..limits import HUB_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
@@ -36,6 +36,7 @@ class Supervisor:
         requests: tuple[Path, int],
         log: Any,
         on_ready: Callable[[int], None],
+        hub: Child | None = None,
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve.
 
@@ -45,7 +46,8 @@ class Supervisor:
         self._relay = relay
         self._on_demand = on_demand
         self._on_ready = on_ready
-        self._children = [*workers, router, *([relay] if relay else [])]
+        self._hub = hub
+        self._children = [*workers, router, *([relay] if relay else []), *([hub] if hub else [])]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -154,6 +156,13 @@ class Supervisor:
         elif child is self._relay:
             relay, log = report["endpoints"]
             child.settings |= {"relay_listen": relay, "log_listen": log}
+        elif child is self._hub:
+            child.settings["listen"] = report["endpoints"]
+            self._directory.update(
+                hub_endpoints=tuple(report["endpoints"]),
+                hub_pid=child.pid,
+                hub_generation=report["generation"],
+            )
         else:
             shard = self._workers.index(child)
             # From here on the region is formatted, and holds the options in force with their live changes.
@@ -183,7 +192,9 @@ class Supervisor:
         child.failed_starts += not served
         series = len(child.deaths) if served else child.failed_starts
         failed = has_failed(series, served)
-        if child in self._workers:
+        if child is self._hub:
+            self._directory.update(hub_pid=0)
+        elif child in self._workers:
             state = "failed" if failed else "down"
             self._directory.update_shard(self._workers.index(child), owner_pid=0, state=state)
         if self._signals:
@@ -216,8 +227,11 @@ class Supervisor:
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
-        others = [child for child in self._children if child not in self._workers]
-        for group, patience_s in ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX)):
+        # The hub last: it tells of what happens to the keys until then.
+        hub = [self._hub] if self._hub else []
+        others = [child for child in self._children if child not in self._workers and child is not self._hub]
+        groups = ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX), (hub, HUB_STOP_S_MAX))
+        for group, patience_s in groups:
             for child in group:
                 child.restart_at = None
                 child.signal(signal.SIGTERM)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shmcache import _engine, config
+from shmcache import _engine, config, options
 from shmcache.errors import ConfigError
 
 
@@ -84,4 +84,4 @@ def test_reference_page_is_current() -> None:
 
 def test_policies_are_the_engines() -> None:
     """The option offers what the engine knows, no more and no less."""
-    assert set(config.POLICIES) == set(_engine.POLICIES)
+    assert set(options.POLICIES) == set(_engine.POLICIES)

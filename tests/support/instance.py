@@ -119,6 +119,10 @@ class RunningInstance:
         """Pid of the router; 0 while it is being started."""
         return next((pid for pid in self.child_pids() if b"shmcache.server.router" in _command_line(pid)), 0)
 
+    def hub_pid(self) -> int:
+        """Pid of the hub; 0 while it is being started."""
+        return self.snapshot().hub_pid
+
     def child_pids(self) -> list[int]:
         """Living children of the supervisor."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
@@ -198,6 +202,7 @@ def instance_folder(
             "listen": "tcp://127.0.0.1:0",
             "ephemeral": True,
             "pin": False,
+            "channels": False,
             "runtime_dir": folder,
             "log_level": "debug",
             "log_format": "json",
