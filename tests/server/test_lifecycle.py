@@ -250,7 +250,7 @@ def test_stale_names_of_a_crash_do_not_stop_a_start() -> None:
         ({"workers": "no"}, exit_codes.BAD_CONFIG, "--workers"),
         ({"group": "no-such-group"}, exit_codes.BAD_CONFIG, "no group"),
         ({"runtime_dir": "/proc/nowhere"}, exit_codes.BAD_CONFIG, "runtime_dir"),
-        ({"listen": "tcp://192.0.2.1:7"}, exit_codes.START_FAILED, "192.0.2.1:7"),
+        ({"listen": "tcp://192.0.2.1:7", "curve": "off"}, exit_codes.START_FAILED, "192.0.2.1:7"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(changes: dict[str, Any], code: int, message: str) -> None:
