@@ -39,16 +39,23 @@ def _running(command: list[str], socket: Path) -> Iterator[None]:
         process.wait()
 
 
+def _free_port(host: str) -> int:
+    with sockets.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def redis_server() -> Iterator[tuple[Any, Path]]:
-    """redis-py's client of a fresh redis-server without persistence, and its socket."""
+def redis_server(host: str = "") -> Iterator[tuple[Any, Path]]:
+    """redis-py's client of a fresh redis-server without persistence, and its socket; with `host` it listens at a free port there too."""
     try:
         import redis
     except ImportError:
         raise PeerMissing("redis-py is not installed (pip install 'shmcache[bench]')") from None
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
-        command = [_program("redis-server"), "--port", "0", "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+        port = ["--port", str(_free_port(host)), "--bind", host] if host else ["--port", "0"]
+        command = [_program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
         with _running(command, socket):
             client = redis.Redis(unix_socket_path=str(socket))
             client.ping()

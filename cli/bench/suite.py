@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, tuple[int, str]] = {
     "local": (10_000_000, "Reads from shared memory against redis-py over a unix socket, LMDB and a dict."),
     "network": (10_000, "Round trips and pipelines over ZeroMQ against a bare echo, redis-py, redis-benchmark, memcached."),
     "pubsub": (10_000, "PUBLISH to a local subscriber, and fan-out to 100 of them, against Redis."),
+    "replication": (1_000_000, "A primary and its replica against a Redis pair: rate, lag, acknowledged writes, full copy."),
     "memory": (10_000_000, "Bytes per key above key and value, against Redis."),
     "growth": (10_000_000, "Longest single SET while the cache grows from nothing."),
     "contention": (1_000, "Reads of keys that the owner overwrites without pause."),

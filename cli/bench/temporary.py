@@ -31,7 +31,7 @@ def instance(**options: Any) -> Iterator[str]:
                 log.seek(0)
                 last = log.read().strip().splitlines()[-1:]
                 raise Unavailable(f"the benchmark's server did not start: {''.join(last)}")
-            yield name
+            yield str(words["name"])
         finally:
             _end(process)
 

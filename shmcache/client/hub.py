@@ -45,7 +45,11 @@ class HubRoute:
         assert self._remote is not None
         return self._remote[1]
 
-    def target(self, slot: int) -> Target | None:
+    def arrived(self, slot: int, stamp: int) -> bool:
+        """Messages have no stamps."""
+        return True
+
+    def target(self, slot: int, flags: int = 0) -> Target | None:
         if isinstance(self._route, LocalRoute):
             try:
                 snapshot = self._route.attach().snapshot

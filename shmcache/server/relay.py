@@ -17,7 +17,7 @@ import zmq
 
 from .. import _engine
 from ..errors import ConfigError, InstanceNotFound, ProtocolError, ResponseError, ShmcacheError
-from ..limits import DRAIN_MESSAGES_MAX, PUBLISH_QUEUE_FRAMES, RELAY_POLL_MS
+from ..limits import CHANNEL_UPSTREAMS_MAX, DRAIN_MESSAGES_MAX, PUBLISH_QUEUE_FRAMES, RELAY_POLL_MS
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from ..protocol.doorbell import Doorbell, Ringer
@@ -61,6 +61,9 @@ class RelayProcess:
         self._ringer = Ringer()
         self._bell = Doorbell(bell_path(settings["folder"], settings["instance"], "relay"), settings["gid"])
         self._version = -1
+        self._hub: tuple[str, int] = ("", 0)
+        self._hub_socket: zmq.Socket[bytes] | None = None
+        self._told_hub: Any = None
 
     def _router(self) -> "zmq.Socket[bytes]":
         socket = self.context.socket(zmq.ROUTER)
@@ -136,6 +139,7 @@ class RelayProcess:
             if self._directory.version != self._version:
                 self._follow_directory()
             relay.tick(now)
+            self._tell_hub()
             wait = 0 if more or not publisher.may_sleep() else RELAY_POLL_MS
             for socket, _ in self.poller.poll(wait):
                 if socket == self._bell.fileno():
@@ -229,6 +233,7 @@ class RelayProcess:
     def _follow_directory(self) -> None:
         self._version = self._directory.version
         snapshot = self._directory.snapshot()
+        self._hub = (snapshot.hub_endpoints[0] if snapshot.hub_endpoints else "", snapshot.hub_generation)
         for shard in self.relay.applier.update(snapshot):
             if shard in self._workers:
                 self.unwatch(self._workers.pop(shard))
@@ -240,6 +245,22 @@ class RelayProcess:
                 self._workers[shard] = socket
                 self.watch(socket, lambda message, shard=shard: self._on_worker(shard, message))
                 self.relay.applier.resend(shard)
+
+    def _tell_hub(self) -> None:
+        """Channels go the way of the data: this instance's hub joins that of its primary, or of its peers."""
+        endpoint, generation = self._hub
+        upstreams = sorted(self.relay.links)
+        wanted = (generation, upstreams)
+        if not endpoint or wanted == self._told_hub or (self._told_hub is None and not upstreams):
+            return
+        self._told_hub = wanted
+        if self._hub_socket is not None:
+            self.unwatch(self._hub_socket)
+        socket = self._hub_socket = self.context.socket(zmq.DEALER)
+        socket.connect(endpoint)
+        head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
+        socket.send_multipart([head, codec.encode_control("upstream", {"endpoints": upstreams[:CHANNEL_UPSTREAMS_MAX]})])
+        self.watch(socket, lambda message: self._log.info("channels joined", upstream=upstreams, answer=str(read_reply(message))[:200]))
 
     def _on_worker(self, shard: int, message: list[bytes]) -> None:
         try:

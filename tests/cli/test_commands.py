@@ -25,6 +25,8 @@ def instance() -> Iterator[RunningInstance]:
 
 def shmcache(*words: str, url: str | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SHMCACHE_")}
+    # Help is laid out for the terminal's width, and cuts long names in a narrow one.
+    environment["COLUMNS"] = "160"
     if url is not None:
         environment["SHMCACHE_URL"] = url
     command = [sys.executable, "-m", "shmcache.cli", *words]

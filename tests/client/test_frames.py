@@ -38,7 +38,7 @@ def test_random_bytes(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [(0, 2), (1, 16), (3, 0x40)], ids=["other version", "unknown flag", "slot too large"]
+    "change", [(0, 2), (1, 32), (3, 0x40)], ids=["other version", "unknown flag", "slot too large"]
 )
 def test_refused(change: tuple[int, int]) -> None:
     """A wrong version, an unknown flag or a slot beyond 16383 is refused."""

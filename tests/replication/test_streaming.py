@@ -146,6 +146,24 @@ def test_a_replica_that_was_paused_too_long_copies_anew_and_loses_what_was_delet
         assert two.log().count("full copy begins") == 2
 
 
+def test_channels_reach_the_replicas():
+    """What is published on either side of a replication reaches subscribers on both."""
+    with pair({"channels": True}, {"channels": True}) as (one, two), shmcache.connect(one.url) as first, shmcache.connect(two.url) as second:
+        wait_until(lambda: "channels joined" in two.log(), 10)
+        with first.pubsub(ignore_subscribe_messages=True) as at_primary, second.pubsub(ignore_subscribe_messages=True) as at_replica:
+            at_primary.subscribe("news")
+            at_replica.subscribe("news")
+            wait_until(lambda: first.publish("news", "down") and _heard(at_replica, b"down"), 10)
+            wait_until(lambda: second.publish("news", "up") and _heard(at_primary, b"up"), 10)
+
+
+def _heard(subscriber: object, data: bytes) -> bool:
+    while (message := subscriber.get_message(timeout=0.2)) is not None:  # type: ignore[attr-defined]
+        if message["data"] == data:
+            return True
+    return False
+
+
 def test_replication_is_begun_live():
     """An instance that was started without any of it becomes a replica by a command."""
     from cli.replication import relay_call
