@@ -4,6 +4,7 @@ For what only the supervisor can do, such as starting a process that the instanc
 """
 
 import json
+import os
 import selectors
 import socket
 from collections.abc import Callable
@@ -31,7 +32,9 @@ class RequestServer:
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._listener.bind(str(path))
-        path.chmod(0o600)
+        if gid >= 0:
+            os.chown(path, -1, gid)
+        path.chmod(0o660 if gid >= 0 else 0o600)
         self._listener.listen(_CONNECTIONS_MAX)
         self._connections: dict[socket.socket, bytes] = {}
         selector.register(self._listener, selectors.EVENT_READ, self._accept)
