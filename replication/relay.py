@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from shmcache.errors import ConfigError, ResponseError
 from shmcache.limits import IDENTITY_SAVE_MS, PEERS_MAX, SWITCHOVER_S_MAX
 from shmcache.protocol.directory import DirectorySnapshot
+from shmcache.protocol.names import check_address
 from shmcache.protocol.replication import Fork, Identity, ReplicationRegion, Word, new_identity
 
 from .acks import Acknowledgements
@@ -187,6 +188,7 @@ class Relay:
     # --- changes of role ----------------------------------------------------------------------------
     def replicate(self, address: str) -> None:
         """Become a replica of `address`. Raises ConfigError."""
+        check_address(address)
         if self._settings["peers"]:
             raise ConfigError("this instance has two-way peers: it cannot be a replica as well")
         if self.identity.role == "replica" and self.identity.upstream == address and self.links:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from .errors import ConfigError
 from .limits import CHANNEL_MESSAGE_BYTES_MAX, CHANNEL_UPSTREAMS_MAX, PEERS_MAX, REPLICAS_MAX
 from .protocol.directory import ROUTER_ENDPOINTS_MAX, SHARDS_MAX
-from .protocol.names import check_instance_name
+from .protocol.names import check_address, check_instance_name
 from .protocol.needs import parse_ack
 
 POLICIES = (
@@ -204,14 +204,11 @@ class LimitsConfig(_Group):
     )
 
 
-_TCP = re.compile(r"tcp://(\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})")
-
-
 def _check_address(value: str) -> str:
-    match = _TCP.fullmatch(value)
-    if match is None or int(match[2]) > 65535:
-        raise ValueError(f"{value!r} is not tcp://HOST:PORT")
-    return value
+    try:
+        return check_address(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
 class ReplicationConfig(_Group):

@@ -8,6 +8,7 @@ from ..errors import ConfigError
 RegionKind = Literal["data", "hints", "log"]
 REGION_KINDS: Final[tuple[RegionKind, ...]] = ("data", "hints", "log")
 NAME_PREFIX: Final = "/shmcache."
+_ADDRESS: Final = re.compile(r"tcp://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", re.ASCII)
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9_-]{1,40}", re.ASCII)
 
 
@@ -16,6 +17,14 @@ def check_instance_name(name: str) -> str:
     if not _INSTANCE.fullmatch(name):
         raise ConfigError(f"instance name {name!r} is not 1 to 40 of the characters A-Z a-z 0-9 _ -")
     return name
+
+
+def check_address(address: str) -> str:
+    """The address itself, `tcp://HOST:PORT`. Raises ConfigError if it is none."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or int(match[1]) > 65535:
+        raise ConfigError(f"{address!r} is not tcp://HOST:PORT")
+    return address
 
 
 def directory_name(instance: str) -> str:

@@ -120,6 +120,8 @@ def test_roles_that_make_no_sense():
             (one.name, "switchover", {"to": "nobody"}),
             (two.name, "switchover", {"to": one.name}),
             (one.name, "demote", {"primary": ""}),
+            (two.name, "replicate", {"primary": "nonsense"}),
+            (two.name, "replicate", {"primary": "tcp://host:70000"}),
             (one.name, "forget", {"replica": "nobody"}),
         ):
             with pytest.raises(ShmcacheError):
