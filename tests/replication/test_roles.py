@@ -6,7 +6,7 @@ import pytest
 
 from shmcache.errors import ConfigError
 from shmcache.protocol.needs import needed, parse_ack
-from shmcache.protocol.replication import Fork, Followed, Identity
+from shmcache.protocol.replication import Followed, Fork, Identity
 from shmcache.replication.greeting import Refusal, Welcome, check, lost_writes, positions_to_follow
 from shmcache.server.holding import Held, Holding
 

@@ -13,7 +13,6 @@ from tests.support.hosts import hosts
 from tests.support.instance import RunningInstance, running_instance, wait_until
 
 
-
 def free_ports(count: int) -> list[int]:
     """Ports that nobody has at this moment."""
     with contextlib.ExitStack() as stack:
