@@ -96,7 +96,7 @@ class Link:
         """`on_event(name, fields)` hears of `welcome`, `copy`, `copied`, `current`, `refused`, `down`."""
         self.address, self._wires, self._applier = address, wires, applier
         self._identity, self._on_event, self._hello = identity, on_event, hello
-        self._own_heads, self._merge = own_heads, merge
+        self._own_heads, self.merge = own_heads, merge
         self.state: State = "resolving"
         self.last_error = ""
         self.shards: list[ShardLink] = []
@@ -156,7 +156,7 @@ class Link:
         welcome = self.welcome
         if self.state != "following" or welcome is None or frame.shard >= len(self.shards):
             return
-        if frame.epoch < welcome.epoch and not self._merge:
+        if frame.epoch < welcome.epoch and not self.merge:
             self.last_error = f"frame of epoch {frame.epoch} refused, it is {welcome.epoch}"
             return
         if frame.history != welcome.history or frame.epoch > welcome.epoch:
@@ -194,7 +194,7 @@ class Link:
         self.state = "greeting"
         self._step_asked_at = time.monotonic()
         identity = self._identity()
-        fields = {"replica": identity.replica_id, "history": identity.history, "epoch": identity.epoch, "merge": self._merge}
+        fields = {"replica": identity.replica_id, "history": identity.history, "epoch": identity.epoch, "merge": self.merge}
         self._asked[self._wires.ask("hello", self._hello | fields)] = ("hello", 0)
 
     def _greeted(self, result: Any) -> None:
@@ -203,7 +203,7 @@ class Link:
         welcome = Welcome.read(result)
         identity = self._identity()
         try:
-            check(welcome, identity, merge=self._merge)
+            check(welcome, identity, merge=self.merge)
         except Refusal as refusal:
             return self._refuse(str(refusal))
         self.welcome, self.state = welcome, "following"
@@ -218,7 +218,7 @@ class Link:
             shard = ShardLink(ShardFollower(position or 0), applied=position or 0, slots=slot_bitmap(welcome.slots, number))
             self.shards.append(shard)
             if position is None:
-                shard.phase = "copying" if self._merge else "marking"
+                shard.phase = "copying" if self.merge else "marking"
             else:
                 # What is here already counts for the upstream as well.
                 self._acks_due.add(number)
@@ -227,7 +227,7 @@ class Link:
         if copying:
             self._on_event("copy", {"shards": copying})
         for number in copying:
-            if not self._merge:
+            if not self.merge:
                 self._walk(number, "mark", 0)
         for number, head in welcome.heads.items():
             self.shards[number].follower.head = max(self.shards[number].follower.head, head)
@@ -323,10 +323,10 @@ class Link:
     def _fetched(self, number: int, result: Any) -> None:
         if isinstance(result, ResponseError) and result.code == "GONE":
             shard = self.shards[number]
-            shard.phase = "copying" if self._merge else "marking"
+            shard.phase = "copying" if self.merge else "marking"
             shard.slices_asked, shard.slices_asked_at = 0, 0.0
             self._on_event("copy", {"shards": [number]})
-            if not self._merge:
+            if not self.merge:
                 self._walk(number, "mark", 0)
             return
         if isinstance(result, Exception):
@@ -375,7 +375,7 @@ class Link:
         if result["done"]:
             shard.follower.jump(result["position"])
             shard.phase = "sweeping"
-            if self._merge:
+            if self.merge:
                 self._applier.everywhere("nothing", {}, lambda: self._copied(number))
             else:
                 self._walk(number, "sweep", 0)

@@ -140,14 +140,14 @@ class Relay:
                 self._log.info(
                     "following", upstream=link.address, upstream_name=welcome.instance, epoch=welcome.epoch, copying=fields["copying"]
                 )
-                if not link._merge:
+                if not link.merge:
                     self.region.store(Word.UPSTREAM_SHARDS, welcome.shards)
                     if welcome.fork is not None:
                         self._count_lost(link, welcome.fork)
                     if welcome.epoch != self.identity.epoch:
                         self._change(epoch=welcome.epoch)
                         self._tell_workers()
-            case "copy" if not link._merge:
+            case "copy" if not link.merge:
                 self._log.info("full copy begins", upstream=link.address, shards=fields["shards"])
                 # Whoever follows this instance must not take this in-between for a state of anything.
                 self._change(syncing=True, followed={})
@@ -167,7 +167,7 @@ class Relay:
     def _copied(self, link: Link) -> None:
         followed = link.followed()
         assert followed is not None
-        if link._merge:
+        if link.merge:
             self._change(followed=self.identity.followed | {link.address: followed})
             return
         # What the own logs hold no longer leads from their beginning to these data: another lineage.
@@ -373,7 +373,7 @@ class Relay:
     def save(self) -> None:
         """Note how far the links have come."""
         for link in self.links.values():
-            if not link._merge:
+            if not link.merge:
                 self.region.store(Word.CURRENT_AS_OF_MS, link.current_as_of_ms)
         if not self._dirty:
             return

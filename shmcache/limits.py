@@ -128,15 +128,12 @@ REPLICATION_LOOK_S: Final = 1.0
 """How often a router looks whether its instance has a relay by now."""
 RELAY_POLL_MS: Final = 20
 """Longest sleep of a relay."""
-RELAY_STOP_S_MAX: Final = 5.0
 SWITCHOVER_S_MAX: Final = 10.0
 """Time for the replica to catch up while the primary takes no writes; then the primary goes on."""
 MARK_SLICE_US: Final = 2_000
 """Time that one slice of marking or sweeping may hold a shard."""
 HELD_REPLIES_MAX: Final = 100_000
 """Replies that a worker holds back until replicas have acknowledged."""
-ACK_TIMEOUT_MS: Final = 1_000
-"""Default patience for acknowledgements."""
 
 assert HEARTBEAT_MS * 10 < LINK_SILENCE_MS_MAX
 assert ACK_PAUSE_MS_MAX * 4 < LINK_SILENCE_MS_MAX

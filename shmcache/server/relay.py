@@ -55,7 +55,7 @@ class RelayProcess:
         self._log_socket.sndhwm = PUBLISH_QUEUE_FRAMES
         self._log_socket.linger = 0
         self._workers: dict[int, zmq.Socket[bytes]] = {}
-        self._once: dict[zmq.Socket[bytes], tuple[str, float]] = {}
+        self._once: dict[zmq.Socket[bytes], str] = {}
         self._wires: list[SocketWires] = []
         self._numbers = count(1)
         self._ringer = Ringer()
@@ -211,11 +211,11 @@ class RelayProcess:
         socket.connect(endpoint)
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
         socket.send_multipart([head, codec.encode_control(call, arguments)])
-        self._once[socket] = (call, time.monotonic())
+        self._once[socket] = call
         self.watch(socket, lambda message: self._on_once(socket, message))
 
     def _on_once(self, socket: Any, message: list[bytes]) -> None:
-        call, _ = self._once.pop(socket, ("", 0.0))
+        call = self._once.pop(socket, "")
         self.unwatch(socket)
         self.relay.answered(call, read_reply(message))
 
