@@ -51,6 +51,10 @@ class Acknowledgements:
         follower.connected_at = follower.heard_at = now
         return True
 
+    def anyone(self, now: float) -> bool:
+        """Whether anyone follows at this moment."""
+        return any(follower.is_connected(now) for follower in self.followers.values())
+
     def ack(self, replica_id: str, positions: dict[int, int], now: float) -> list[int]:
         """A replica says how far it has come; returns the shards in which that is news."""
         follower = self.followers.get(replica_id)

@@ -2,6 +2,7 @@
 
 Records are split by slot over the own shards and sent to their workers as control calls. Each worker gets its parts in order; a part
 that a dead worker has not answered goes to its successor again, with all that followed it: applying twice changes nothing.
+While a worker has two parts to do, what comes after them is gathered into one: the busier it is, the fewer messages it gets.
 """
 
 import struct
@@ -12,7 +13,7 @@ from itertools import count
 from typing import Any
 
 from shmcache._engine import split_records
-from shmcache.limits import APPLY_BYTES_IN_FLIGHT_MAX
+from shmcache.limits import APPLY_BYTES_IN_FLIGHT_MAX, APPLY_PARTS_IN_FLIGHT, FRAME_BYTES_MAX
 from shmcache.protocol import codec, frames
 from shmcache.protocol.directory import DirectorySnapshot
 
@@ -34,12 +35,14 @@ class _Part:
     call: str
     arguments: dict[str, Any]
     size: int
-    batch: Batch
+    batches: list[Batch]
     on_result: Callable[[Any], None] | None = None
+    records: list[bytes] = field(default_factory=list)
+    """Of an `apply`: gathered until it is sent."""
 
     def message(self) -> list[bytes]:
-        head = frames.pack_header(flags=frames.CONTROL, request_id=self.number)
-        return [head, codec.encode_control(self.call, self.arguments)]
+        arguments = {"records": b"".join(self.records)} if self.call == "apply" else self.arguments
+        return [frames.pack_header(flags=frames.CONTROL, request_id=self.number), codec.encode_control(self.call, arguments)]
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class _Lane:
     up: bool = False
     sent: deque[_Part] = field(default_factory=deque)
     """In order, not answered."""
+    waiting: deque[_Part] = field(default_factory=deque)
+    """What comes after them."""
 
 
 class ApplyFailed(Exception):
@@ -79,7 +84,7 @@ class Applier:
 
     @property
     def idle(self) -> bool:
-        return all(not lane.sent for lane in self._lanes)
+        return all(not lane.sent and not lane.waiting for lane in self._lanes)
 
     def records(self, records: bytes, done: Callable[[], None], *, own_too: bool = False) -> None:
         """Apply records; `done` is called when every shard has. Raises EngineError if they are damaged.
@@ -93,7 +98,7 @@ class Applier:
         if not wanted:
             done()
         for shard, part in wanted:
-            self._submit(shard, "apply", {"records": part}, len(part), batch)
+            self._submit_records(shard, part, batch)
 
     def everywhere(
         self, call: str, arguments: dict[str, Any], done: Callable[[], None], on_result: Callable[[Any], None] | None = None
@@ -101,16 +106,29 @@ class Applier:
         """Have every worker carry out a call, in its turn after what was given to it before."""
         batch = Batch(done, len(self._lanes))
         for shard in range(len(self._lanes)):
-            self._submit(shard, call, arguments, 64, batch, on_result)
+            self._submit(shard, _Part(next(self._numbers), call, arguments, 64, [batch], on_result))
 
-    def _submit(
-        self, shard: int, call: str, arguments: dict[str, Any], size: int, batch: Batch, on_result: Callable[[Any], None] | None = None
-    ) -> None:
-        lane = self._lanes[shard]
-        part = _Part(next(self._numbers), call, arguments, size, batch, on_result)
-        lane.sent.append(part)
+    def _submit_records(self, shard: int, records: bytes, batch: Batch) -> None:
+        waiting = self._lanes[shard].waiting
+        size = len(records)
+        if not waiting or waiting[-1].call != "apply" or waiting[-1].size + size > FRAME_BYTES_MAX:
+            return self._submit(shard, _Part(next(self._numbers), "apply", {}, size, [batch], records=[records]))
+        last = waiting[-1]
+        last.records.append(records)
+        last.batches.append(batch)
+        last.size += size
         self.bytes_in_flight += size
-        if lane.up:
+
+    def _submit(self, shard: int, part: _Part) -> None:
+        self._lanes[shard].waiting.append(part)
+        self.bytes_in_flight += part.size
+        self._pump(shard)
+
+    def _pump(self, shard: int) -> None:
+        lane = self._lanes[shard]
+        while lane.up and lane.waiting and len(lane.sent) < APPLY_PARTS_IN_FLIGHT:
+            part = lane.waiting.popleft()
+            lane.sent.append(part)
             self._send(shard, part.message())
 
     def answer(self, shard: int, message: list[bytes]) -> None:
@@ -126,11 +144,14 @@ class Applier:
             raise ApplyFailed(shard, str(result))
         part = lane.sent.popleft()
         self.bytes_in_flight -= part.size
+        # Before anyone hears of it, who might submit more: the worker is to have its next part by then.
+        self._pump(shard)
         if part.on_result is not None:
             part.on_result(result)
-        part.batch.parts_left -= 1
-        if part.batch.parts_left == 0:
-            part.batch.done()
+        for batch in part.batches:
+            batch.parts_left -= 1
+            if batch.parts_left == 0:
+                batch.done()
 
     def update(self, snapshot: DirectorySnapshot) -> list[int]:
         """Take note of a changed directory; returns the shards whose worker is a new one."""
@@ -148,11 +169,13 @@ class Applier:
         if lane.up:
             for part in lane.sent:
                 self._send(shard, part.message())
+        self._pump(shard)
 
     def forget(self) -> None:
         """Drop what is not answered: nobody waits for it any more."""
         for lane in self._lanes:
             lane.sent.clear()
+            lane.waiting.clear()
         self.bytes_in_flight = 0
 
 

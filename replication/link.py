@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 from shmcache._engine import EngineError
 from shmcache.errors import ProtocolError, ResponseError
 from shmcache.limits import (
+    ACK_PAUSE_MS,
     ACK_PAUSE_MS_MAX,
     FETCH_RETRY_MS,
     LINK_RETRY_MS,
@@ -307,8 +308,9 @@ class Link:
 
     def _send_acks(self) -> None:
         now = time.monotonic()
+        silent_ms = (now - self._acked_at) * 1000
         # Also without news, so that the upstream knows that this replica lives.
-        if self._acks_due or now - self._acked_at > ACK_PAUSE_MS_MAX / 1000:
+        if (self._acks_due and (self._applier.idle or silent_ms > ACK_PAUSE_MS)) or silent_ms > ACK_PAUSE_MS_MAX:
             self._acked_at = now
             positions = {str(number): self.shards[number].applied for number in self._acks_due}
             self._acks_due.clear()

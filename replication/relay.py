@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from shmcache.errors import ConfigError, ResponseError
-from shmcache.limits import IDENTITY_SAVE_MS, PEERS_MAX, SWITCHOVER_S_MAX
+from shmcache.limits import IDENTITY_SAVE_MS, PEERS_MAX, REVIEW_MS, SWITCHOVER_S_MAX
 from shmcache.protocol.directory import DirectorySnapshot
 from shmcache.protocol.names import check_address
 from shmcache.protocol.replication import Fork, Identity, ReplicationRegion, Word, new_identity
@@ -63,7 +63,7 @@ class Relay:
         self._copies: dict[tuple[str, int], Copy] = {}
         self._fencer: Fencer | None = None
         self._switchover: Switchover | None = None
-        self._save_at = 0.0
+        self._save_at = self._review_at = 0.0
         self._dirty = False
         self.lost_writes = 0
         self.paused = False
@@ -308,6 +308,7 @@ class Relay:
         if not self.acks.hello(arguments["replica"], arguments["name"], arguments["router"], route, now):
             raise ResponseError("LIMIT", "no row for another replica")
         fork = self.identity.fork
+        self.publisher.attend(True)
         ends, oldest = self.publisher.log_ends(), self.publisher.oldest()
         return {
             "instance": self.snapshot.instance,
@@ -362,7 +363,10 @@ class Relay:
         if self._fencer is not None:
             self._fencer.tick(now)
         self._drive_switchover(now)
-        self.acks.review(self.publisher.log_ends(), now)
+        if now >= self._review_at:
+            self._review_at = now + REVIEW_MS / 1000
+            self.acks.review(self.heads(), now)
+            self.publisher.attend(self.acks.anyone(now))
         for key, copy in list(self._copies.items()):
             if now - copy.used_at > 30:
                 self.end_copy(key)

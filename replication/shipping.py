@@ -53,6 +53,7 @@ class Publisher:
         self._tailers = [logs.tailer(shard, TAILER_NAME, None) for shard in range(logs.shards)]
         self._last_seqs = [0] * logs.shards
         self._heartbeat_due = 0.0
+        self._attended = False
         self.records = self.bytes = self.frames = self.overtaken = 0
 
     def log_ends(self) -> dict[int, int]:
@@ -63,8 +64,20 @@ class Publisher:
         """The oldest position that each ring still has."""
         return {shard: tailer.first_position for shard, tailer in enumerate(self._tailers)}
 
+    def attend(self, followed: bool) -> None:
+        """Whether anyone follows. While nobody does, nothing is published and no owner rings: a replica at the end of a chain, or a primary
+        without one, pays for none of it. Who begins to follow is told the logs' ends first, and finds what it then lacks in the rings.
+        """
+        if followed and not self._attended:
+            for shard, tailer in enumerate(self._tailers):
+                tailer.close()
+                self._tailers[shard] = self._logs.tailer(shard, TAILER_NAME, None)
+        self._attended = followed
+
     def step(self, history: int, epoch: int, now: float) -> bool:
         """Publish what is there, a frame of each log at most. True if there may be more."""
+        if not self._attended:
+            return False
         more = False
         for shard, tailer in enumerate(self._tailers):
             try:
@@ -96,8 +109,7 @@ class Publisher:
 
     def may_sleep(self) -> bool:
         """Ask all owners to ring at their next write. False if something was written meanwhile."""
-        waiting = [tailer.prepare_wait() for tailer in self._tailers]
-        return all(waiting)
+        return not self._attended or all([tailer.prepare_wait() for tailer in self._tailers])
 
     def close(self) -> None:
         for tailer in self._tailers:

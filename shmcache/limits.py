@@ -109,10 +109,18 @@ PENDING_BYTES_MAX: Final = 64 << 20
 """Published frames that a replica keeps for one shard while an older gap is being fetched."""
 APPLY_BYTES_IN_FLIGHT_MAX: Final = 16 << 20
 """Records that were given to a replica's own worker and are not applied yet; above it the relay stops reading."""
+APPLY_PARTS_IN_FLIGHT: Final = 2
+"""Messages that a replica's own worker has at a time: one that it applies, and the next."""
+COPIED_FRAME_BYTES_MAX: Final = 64 << 10
+"""Smaller frames are copied into ZeroMQ's memory, larger ones lent to it."""
+REVIEW_MS: Final = 5
+"""How often a relay counts which of its replicas are there and close."""
 PUBLISH_QUEUE_FRAMES: Final = 1_000
 """Frames that ZeroMQ queues for one slow replica; what it loses it fetches from the ring."""
 HEARTBEAT_MS: Final = 100
 """Pause between two heartbeats of each log: they tell a replica what it has not got, and how current it is."""
+ACK_PAUSE_MS: Final = 0.5
+"""A replica that is busy applying acknowledges no more often than this; one that has applied everything, at once."""
 ACK_PAUSE_MS_MAX: Final = 500
 """A replica that has nothing to acknowledge still says this often that it lives."""
 LINK_SILENCE_MS_MAX: Final = 3_000

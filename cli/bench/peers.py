@@ -41,21 +41,24 @@ def _running(command: list[str], socket: Path) -> Iterator[None]:
 
 def _free_port(host: str) -> int:
     with sockets.socket() as probe:
-        probe.bind((host, 0))
+        # An address of another namespace is free there, too, as nothing else is in it.
+        probe.bind((host if host.startswith("127.") else "127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
-def redis_server(host: str = "") -> Iterator[tuple[Any, Path]]:
-    """redis-py's client of a fresh redis-server without persistence, and its socket; with `host` it listens at a free port there too."""
+def redis_server(host: str = "", prefix: tuple[str, ...] = ()) -> Iterator[tuple[Any, Path]]:
+    """redis-py's client of a fresh redis-server without persistence, and its socket; with `host` it listens at a free port there too, started behind
+    the words of `prefix`.
+    """
     try:
         import redis
     except ImportError:
         raise PeerMissing("redis-py is not installed (pip install 'shmcache[bench]')") from None
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
-        port = ["--port", str(_free_port(host)), "--bind", host] if host else ["--port", "0"]
-        command = [_program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no"]
+        port = ["--port", str(_free_port(host)), "--bind", host, "--protected-mode", "no"] if host else ["--port", "0"]
+        command = [*prefix, _program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder]
         with _running(command, socket):
             client = redis.Redis(unix_socket_path=str(socket))
             client.ping()

@@ -1,155 +1,231 @@
-"""A primary and its replica on this host against a Redis pair, in the same run: what a replica follows, how far behind it is, what an
-acknowledgement costs, how long a full copy takes.
+"""A primary and its replica against a Redis pair, in the same run: what a replica follows, how far behind it is, what an acknowledgement
+costs, how long a full copy takes and what it costs others. Between two network namespaces where that is possible (as root).
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+from .generator import BATCH, Generator, OurGenerator, RedisGenerator, fill
 from .peers import PeerMissing, redis_server
 from .region import VALUE, key_of
 from .suite import Row, missing
-from .timing import percentiles
+from .timing import Percentiles, percentiles
+from .two_hosts import Host, two_hosts
 
-BATCH = 100
 SECONDS = 5.0
 KEYS_FOR_FIGURES = 100_000
 """With fewer keys it is a try, and each part takes a tenth of the time."""
 PACED_PER_S = 100_000
-ACK_CALLS = 1_000
+ACK_CALLS = 2_000
+AHEAD_BATCHES = 1_000
+"""So far may the writer be ahead of the replica: a rate that is followed for ever is one at which the replica does not fall back."""
+MARK_EVERY = 50
+COPY_S_MAX = 600.0
 
 
+@dataclass
 class Pair:
-    """One system: a client of the primary, one of the replica, how to wait for the replica, and how to write acknowledged."""
+    """One system: a client of the primary, one of the replica, a generator, and how to write acknowledged and to begin to replicate."""
 
-    def __init__(self, name: str, primary: Any, replica: Any, write_acknowledged: Callable[[bytes], Any]) -> None:
-        self.name, self.primary, self.replica, self.write_acknowledged = name, primary, replica, write_acknowledged
+    primary: Any
+    replica: Any
+    generator: Generator
+    write_acknowledged: Callable[[bytes], Any]
+    begin: Callable[[], Any]
+    keys: int
 
-    def batch(self, start: int, keys: int) -> None:
-        pipe = self.primary.pipeline(transaction=False)
-        for n in range(start, start + BATCH):
-            pipe.set(key_of(n % keys), VALUE)
-        pipe.execute()
+    @property
+    def seconds(self) -> float:
+        return SECONDS if self.keys >= KEYS_FOR_FIGURES else SECONDS / 10
 
-    def wait_for(self, mark: bytes) -> None:
-        """Until the replica has the mark, which was written after everything else."""
-        while self.replica.get("mark") != mark:
-            time.sleep(0.0005)
+
+@dataclass
+class Measured:
+    alone: float = 0.0
+    followed: float = 0.0
+    paced: float = 0.0
+    copy_s: float = 0.0
+    lag: Percentiles | None = None
+    ack: Percentiles | None = None
+    get: list[Percentiles] = field(default_factory=list)
+    """Before and during a full copy."""
+    set: list[Percentiles] = field(default_factory=list)
 
 
 def run(keys: int) -> list[Row]:
-    """`keys` different keys; each measurement takes some seconds."""
-    import shmcache
-
-    from . import temporary
-
-    measured: dict[str, dict[str, Any]] = {}
-    options = {"memory": "1GB", "workers": 1, "pin": "false", "channels": "false"}
-    with temporary.instance(listen="tcp://127.0.0.1:0", relay_listen="tcp://127.0.0.1:0", log_size="64MB", **options) as name:
-        with shmcache.connect(f"shm://{name}") as primary:
-            alone = _rate(Pair("alone", primary, primary, primary.get), keys)
-            router = next(e for e in _snapshot(name).router_endpoints if e.startswith("tcp:"))
-            begun = time.perf_counter()
-            with (
-                temporary.instance(name=f"{name}-replica", replica_of=router, log_size="64MB", **options) as second,
-                shmcache.connect(f"shm://{second}") as replica,
-            ):
-                while replica.dbsize() < primary.dbsize():
-                    time.sleep(0.005)
-                copied_s = time.perf_counter() - begun
-                acked = primary.with_options(ack=1, ack_timeout=5)
-                measured["ours"] = _measure(Pair("ours", primary, replica, lambda key: acked.set(key, VALUE)), keys)
-                measured["ours"] |= {"alone": alone, "copy_s": copied_s}
-    try:
-        with redis_pair(keys) as (pair, theirs_alone, theirs_copied_s):
-            measured["redis"] = _measure(pair, keys) | {"alone": theirs_alone, "copy_s": theirs_copied_s}
-    except PeerMissing as reason:
-        return [*_rows(measured["ours"], None), missing("replication", "Redis pair", str(reason))]
-    return _rows(measured["ours"], measured["redis"])
-
-
-def _snapshot(name: str) -> Any:
-    from shmcache.protocol.directory import Directory
-
-    directory = Directory.open(name)
-    try:
-        return directory.snapshot()
-    finally:
-        directory.close()
+    """`keys` different keys of 16 bytes with values of 64; each measurement takes some seconds."""
+    with two_hosts() as (here, there, joined):
+        with _our_pair(keys, here, there) as pair:
+            ours = _measure(pair)
+        try:
+            with _redis_pair(keys, here, there) as pair:
+                theirs = _measure(pair)
+        except PeerMissing as reason:
+            return [*_rows(ours, None, joined, keys), missing("replication", "Redis pair", str(reason))]
+        return _rows(ours, theirs, joined, keys)
 
 
 @contextlib.contextmanager
-def redis_pair(keys: int) -> Iterator[tuple[Pair, float, float]]:
-    """Two redis-servers, the second a replica of the first once that has been filled: the pair, the first one's rate alone, and the time of the copy."""
-    with redis_server("127.0.0.1") as (primary, _), redis_server("127.0.0.1") as (replica, _):
-        alone = _rate(Pair("alone", primary, primary, primary.get), keys)
-        begun = time.perf_counter()
-        replica.replicaof("127.0.0.1", primary.info("server")["tcp_port"])
-        while replica.dbsize() < primary.dbsize():
-            time.sleep(0.005)
-        copied_s = time.perf_counter() - begun
+def _our_pair(keys: int, here: Host, there: Host) -> Iterator[Pair]:
+    import shmcache
+    from shmcache.protocol.directory import Directory
+
+    from ..replication import relay_call
+    from . import temporary
+
+    options = {"memory": keys * 192 + (64 << 20), "workers": 1, "pin": "false", "channels": "false", "log_size": "64MB", "curve": "off"}
+
+    def listening(host: Host) -> dict[str, Any]:
+        return {"listen": f"tcp://{host.address}:0", "relay_listen": f"tcp://{host.address}:0", "prefix": host.prefix}
+
+    with (
+        temporary.instance(**options, **listening(here)) as name,
+        temporary.instance(name=f"{name}-replica", **options, **listening(there)) as second,
+        shmcache.connect(f"shm://{name}", timeout=30) as primary,
+        shmcache.connect(f"shm://{second}", timeout=30) as replica,
+    ):
+        directory = Directory.open(name)
+        snapshot = directory.snapshot()
+        directory.close()
+        router = next(endpoint for endpoint in snapshot.router_endpoints if endpoint.startswith("tcp:"))
+        acked = primary.with_options(ack=1, ack_timeout=5)
+        with contextlib.closing(OurGenerator(snapshot.shards[0].endpoints[0], keys)) as generator:
+            yield Pair(
+                primary,
+                replica,
+                generator,
+                lambda key: acked.set(key, VALUE),
+                lambda: relay_call(second, "replicate", {"primary": router}, 30, start=True),
+                keys,
+            )
+
+
+@contextlib.contextmanager
+def _redis_pair(keys: int, here: Host, there: Host) -> Iterator[Pair]:
+    with redis_server(here.address, here.prefix) as (primary, path), redis_server(there.address, there.prefix) as (replica, _):
 
         def write(key: bytes) -> None:
             primary.set(key, VALUE)
             primary.wait(1, 5000)
 
-        yield Pair("redis", primary, replica, write), alone, copied_s
+        def begin() -> None:
+            replica.replicaof(here.address, primary.info("server")["tcp_port"])
+
+        with contextlib.closing(RedisGenerator(str(path), keys)) as generator:
+            yield Pair(primary, replica, generator, write, begin, keys)
 
 
-def _seconds(keys: int) -> float:
-    return SECONDS if keys >= KEYS_FOR_FIGURES else SECONDS / 10
-
-
-def _rate(pair: Pair, keys: int) -> float:
-    """SETs per second of one client in batches, the replica's last one included."""
-    done, begun, seconds = 0, time.perf_counter(), _seconds(keys)
-    while time.perf_counter() - begun < seconds:
-        pair.batch(done, keys)
-        done += BATCH
-    mark = b"rate%d" % done
-    pair.primary.set("mark", mark)
-    pair.wait_for(mark)
-    return done / (time.perf_counter() - begun)
-
-
-def _measure(pair: Pair, keys: int) -> dict[str, Any]:
-    followed = _rate(pair, keys)
-    lags = []
-    begun = time.perf_counter()
-    done, seconds = 0, _seconds(keys)
-    while (elapsed := time.perf_counter() - begun) < seconds:
-        while done < elapsed * PACED_PER_S and time.perf_counter() - begun < seconds:
-            pair.batch(done, keys)
-            done += BATCH
-        mark = b"lag%d" % done
-        pair.primary.set("mark", mark)
-        written = time.perf_counter_ns()
-        while pair.replica.get("mark") != mark:
-            pass
-        lags.append(time.perf_counter_ns() - written)
+def _measure(pair: Pair) -> Measured:
+    found = Measured()
+    fill(pair.generator, pair.keys)
+    found.alone = _rate(pair, pair.primary)
+    for begin in (lambda: None, pair.begin):
+        found.copy_s, get, set_ = _use(pair, begin)
+        found.get.append(get)
+        found.set.append(set_)
+    found.followed = _rate(pair, pair.replica)
+    found.lag, found.paced = _lag(pair)
     acks = []
     for n in range(ACK_CALLS):
         start = time.perf_counter_ns()
         pair.write_acknowledged(key_of(n))
         acks.append(time.perf_counter_ns() - start)
-    return {"followed": followed, "lag": percentiles(lags), "paced": done / seconds, "ack": percentiles(acks)}
+    found.ack = percentiles(acks)
+    return found
 
 
-def _rows(ours: dict[str, Any], redis: dict[str, Any] | None) -> list[Row]:
-    def row(work: str, unit: str, target: str, value: Callable[[dict[str, Any]], float], *, more_is_better: bool, note: str = "") -> Row:
+def _rate(pair: Pair, reader: Any) -> float:
+    """SETs per second that can be read at `reader`, with a writer that never gets far ahead of it."""
+    number, seen, begun = 0, 0, time.perf_counter()
+    while time.perf_counter() - begun < pair.seconds:
+        pair.generator.write(number)
+        number += 1
+        if number % MARK_EVERY == 0:
+            pair.generator.settle()
+            pair.primary.set("mark", number)
+            while (seen := int(reader.get("mark") or 0)) < number - AHEAD_BATCHES:
+                time.sleep(0.0005)
+    pair.generator.settle()
+    pair.primary.set("mark", number)
+    while seen < number:
+        seen = int(reader.get("mark") or 0)
+        time.sleep(0.0002)
+    rate = number * BATCH / (time.perf_counter() - begun)
+    pair.primary.set("mark", 0)
+    while int(reader.get("mark") or 0):
+        time.sleep(0.0005)
+    return rate
+
+
+def _use(pair: Pair, begin: Callable[[], Any]) -> tuple[float, Percentiles, Percentiles]:
+    """GETs and SETs at the primary, one after another, until the replica has all keys, or for some seconds if nothing is to begin: seconds, times."""
+    gets, sets = [], []
+    clock = time.perf_counter_ns
+    started = time.perf_counter()
+    begin()
+    copies = begin is pair.begin
+    number = 0
+    while True:
+        key = key_of(number % pair.keys)
+        start = clock()
+        pair.primary.get(key)
+        between = clock()
+        pair.primary.set(key, VALUE)
+        sets.append(clock() - between)
+        gets.append(between - start)
+        number += 1
+        if number % 50 == 0:
+            elapsed = time.perf_counter() - started
+            if elapsed > COPY_S_MAX:
+                raise TimeoutError(f"the replica has not all keys after {COPY_S_MAX} s")
+            if (pair.replica.dbsize() >= pair.keys) if copies else elapsed > pair.seconds:
+                return elapsed, percentiles(gets), percentiles(sets)
+
+
+def _lag(pair: Pair) -> tuple[Percentiles, float]:
+    """From the answer to a write until it can be read at the replica, while writes come at PACED_PER_S; and the rate reached."""
+    lags = []
+    done, begun = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - begun) < pair.seconds:
+        while done * BATCH < elapsed * PACED_PER_S and time.perf_counter() - begun < pair.seconds:
+            pair.generator.write(done)
+            done += 1
+        pair.generator.settle()
+        mark = b"lag%d" % done
+        pair.primary.set("mark", mark)
+        written = time.perf_counter_ns()
+        while pair.replica.get("mark") != mark:
+            # Without a pause, yet without keeping a core from the replica: reads of shared memory never wait by themselves.
+            os.sched_yield()
+        lags.append(time.perf_counter_ns() - written)
+    return percentiles(lags), done * BATCH / pair.seconds
+
+
+def _rows(ours: Measured, redis: Measured | None, joined: str, keys: int) -> list[Row]:
+    def row(work: str, unit: str, target: str, value: Callable[[Measured], float], *, more_is_better: bool, note: str = "") -> Row:
         mine = value(ours)
         theirs = value(redis) if redis else None
-        ratio = None if theirs is None else (mine / theirs if more_is_better else theirs / mine)
+        ratio = None if not theirs or not mine else (mine / theirs if more_is_better else theirs / mine)
         return Row(work, round(mine, 3), unit, target, "Redis pair", theirs, ratio, note=note)
 
-    paced = f"{ours['paced']:,.0f} SET/s reached"
+    def during(times: list[Percentiles]) -> float:
+        return times[1].p99_us / times[0].p99_us
+
+    paced = f"{ours.paced:,.0f} SET/s reached"
+    calm = f"before it {ours.get[0].p99_us:.1f} and {ours.set[0].p99_us:.0f} us"
     return [
-        row("effects/s that the replica follows", "per s", ">= 300,000, >= Redis", lambda m: m["followed"], more_is_better=True, note="one client, batches of 100"),
-        row("primary with a replica / without", "ratio", ">= 0.9", lambda m: m["followed"] / m["alone"], more_is_better=True, note="all on the same cores"),
-        row(f"lag at {PACED_PER_S:,} SET/s, p50", "us", "", lambda m: m["lag"].p50_us, more_is_better=False, note=paced),
-        row(f"lag at {PACED_PER_S:,} SET/s, p99", "us", "<= 5,000", lambda m: m["lag"].p99_us, more_is_better=False, note=paced),
-        row("SET with ack=1, p50", "us", "<= 250, Redis SET + WAIT 1", lambda m: m["ack"].p50_us, more_is_better=False),
-        row("SET with ack=1, p99", "us", "", lambda m: m["ack"].p99_us, more_is_better=False),
-        row("start of the replica and full copy", "s", "Redis: REPLICAOF", lambda m: m["copy_s"], more_is_better=False, note="ours includes starting the instance"),
-    ]
+        row("effects/s that the replica follows", "per s", ">= 300,000, >= Redis", lambda m: m.followed, more_is_better=True, note=joined),
+        row("primary with a replica / without", "ratio", ">= 0.9", lambda m: m.followed / m.alone, more_is_better=True, note="all on the same cores"),
+        row(f"lag at {PACED_PER_S:,} SET/s, p50", "us", "", lambda m: m.lag.p50_us, more_is_better=False, note=paced),
+        row(f"lag at {PACED_PER_S:,} SET/s, p99", "us", "<= 5,000", lambda m: m.lag.p99_us, more_is_better=False, note=paced),
+        row("SET with ack=1, p50", "us", "<= 250, Redis SET + WAIT 1", lambda m: m.ack.p50_us, more_is_better=False),
+        row("SET with ack=1, p99", "us", "", lambda m: m.ack.p99_us, more_is_better=False),
+        row("full copy while the primary serves", "s", "<= Redis", lambda m: m.copy_s, more_is_better=False, note=f"{keys * 80 / 1e6:,.0f} MB of keys and values"),
+        row("GET at the primary during it, p99", "us", "as before it", lambda m: m.get[1].p99_us, more_is_better=False, note=calm),
+        row("the same, against before it", "ratio", "1", lambda m: during(m.get), more_is_better=False),
+        row("SET during it against before, p99", "ratio", "<= 2", lambda m: during(m.set), more_is_better=False),
+    ]  # fmt: skip

@@ -15,14 +15,14 @@ STOP_S_MAX = 30.0
 
 
 @contextlib.contextmanager
-def instance(**options: Any) -> Iterator[str]:
-    """Start an ephemeral instance with options of shmcache.config; gives its name. Raises Unavailable with its last words."""
+def instance(prefix: tuple[str, ...] = (), **options: Any) -> Iterator[str]:
+    """Start an ephemeral instance with options of shmcache.config, behind the words of `prefix`; gives its name. Raises Unavailable with its last words."""
     name = f"bench-{os.getpid()}"
     words = {"name": name, "ephemeral": "true", "log_level": "warning"} | options
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in words.items()]
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "shmcache.server", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
+            [*prefix, sys.executable, "-m", "shmcache.server", *flags], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True
         )  # fmt: skip
         try:
             assert process.stdout is not None
