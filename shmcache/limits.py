@@ -101,7 +101,7 @@ FRAME_BYTES_MAX: Final = 1 << 20
 """Log records in one published frame, a larger group or value excepted."""
 FETCH_BYTES_MAX: Final = 1 << 20
 """Log records in one answer to a replica that has a gap."""
-SLICE_BYTES_MAX: Final = 256 << 10
+SLICE_BYTES_MAX: Final = 64 << 10
 """Entries in one slice of a full copy: the relay ships no log while it reads one."""
 SLICES_IN_FLIGHT: Final = 4
 """Slices that a replica asks for ahead."""

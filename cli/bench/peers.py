@@ -58,7 +58,7 @@ def redis_server(host: str = "", prefix: tuple[str, ...] = ()) -> Iterator[tuple
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
         port = ["--port", str(_free_port(host)), "--bind", host, "--protected-mode", "no"] if host else ["--port", "0"]
-        command = [*prefix, _program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder]
+        command = [*prefix, _program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder, "--repl-diskless-sync-delay", "0"]
         with _running(command, socket):
             client = redis.Redis(unix_socket_path=str(socket))
             client.ping()

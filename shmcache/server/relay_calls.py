@@ -1,5 +1,6 @@
 """The relay's control calls (docs/replication.md): from their arguments to the relay's decisions."""
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,6 +33,8 @@ class RelayCalls:
             case "fetch":
                 return relay.fetch(self._shard(arguments), int(arguments["position"]))
             case "slice":
+                # Several are asked for at a time, and take as long as the requests that a worker on the same core has meanwhile.
+                os.sched_yield()
                 return relay.slice(str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]))
             case "fence":
                 return {"understood": relay.fenced(int(arguments["epoch"]), str(arguments["router"]))}
