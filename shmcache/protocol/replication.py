@@ -154,6 +154,7 @@ class ReplicationRegion:
                 f"the replication region of instance {instance!r} has layout version {layout}, this release "
                 f"needs {REPLICATION_LAYOUT_VERSION}: start with --cold"
             )
+        self._acks = memoryview(self._map)[_ACKS_AT : _ACKS_AT + 8 * REPLICAS_MAX * SHARDS_MAX].cast("Q")
 
     @classmethod
     def open(cls, instance: str) -> Self:
@@ -209,10 +210,7 @@ class ReplicationRegion:
 
     def acks(self, shard: int) -> list[int]:
         """Of every row: the position in this shard's log up to which that replica has applied it; 0 = none."""
-        at = _ACKS_AT + 8 * shard
-        return [
-            _U64.unpack_from(self._map, at + 8 * SHARDS_MAX * row)[0] for row in range(REPLICAS_MAX)
-        ]
+        return self._acks[shard::SHARDS_MAX].tolist()
 
     def store_ack(self, row: int, shard: int, position: int) -> None:
         _U64.pack_into(self._map, _ACKS_AT + 8 * (SHARDS_MAX * row + shard), position)
@@ -242,4 +240,5 @@ class ReplicationRegion:
 
     def close(self) -> None:
         """Unmap."""
+        self._acks.release()
         self._map.close()

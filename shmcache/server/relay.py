@@ -20,7 +20,6 @@ from ..errors import ConfigError, InstanceNotFound, ProtocolError, ResponseError
 from ..limits import (
     CHANNEL_UPSTREAMS_MAX,
     COPIED_FRAME_BYTES_MAX,
-    DRAIN_MESSAGES_MAX,
     PUBLISH_QUEUE_FRAMES,
     RELAY_POLL_MS,
 )
@@ -38,6 +37,7 @@ from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
 from .relay_calls import RelayCalls
 from .relay_wires import SocketWires, read_reply
+from .selecting import Selector
 from .sockets import keep_alive, limit_router
 
 _START_S_MAX: Final = 60.0
@@ -51,9 +51,7 @@ class RelayProcess:
         self._directory = Directory.open(settings["instance"])
         self.context = zmq.Context(io_threads=1)
         self.security = Security.from_settings(settings, log)
-        self.poller = zmq.Poller()
-        self.sockets: dict[Any, Any] = {}
-        """What is polled -> what takes its messages."""
+        self.selector = Selector()
         self._admin, self._peers = self._router(), self._router()
         keep_alive(self._peers)
         self._peers.router_handover = 1
@@ -123,18 +121,14 @@ class RelayProcess:
         self.relay = Relay(snapshot, region, logs, publisher, applier, self, settings, self._log)
         self._calls = RelayCalls(self.relay, self._directory, self._ring_workers)
         for socket in (self._admin, self._peers):
-            self.watch(socket, lambda message, socket=socket: self._on_call(socket, message))
-        self.poller.register(self._bell, zmq.POLLIN)
+            self.selector.add(socket, lambda message, socket=socket: self._on_call(socket, message))
+        self.selector.add_bell(self._bell.fileno(), self._bell.silence)
         self._follow_directory()
         return self.relay
 
-    def watch(self, socket: Any, take: Any) -> None:
-        self.poller.register(socket, zmq.POLLIN)
-        self.sockets[socket] = take
-
     def unwatch(self, socket: Any) -> None:
-        if self.sockets.pop(socket, None) is not None:
-            self.poller.unregister(socket)
+        """Close a socket of `selector`."""
+        self.selector.remove(socket)
         socket.close(linger=0)
 
     # --- the loop -----------------------------------------------------------------------------------
@@ -149,30 +143,14 @@ class RelayProcess:
                 self._follow_directory()
             relay.tick(now)
             self._tell_hub()
-            wait = 0 if more or not publisher.may_sleep() else RELAY_POLL_MS
-            for socket, _ in self.poller.poll(wait):
-                if socket == self._bell.fileno():
-                    self._bell.silence()
-                else:
-                    self._drain(socket)
+            self.selector.run(0 if more or not publisher.may_sleep() else RELAY_POLL_MS)
             for link in relay.links.values():
                 link.flush()
         relay.save()
 
-    def _drain(self, socket: Any) -> None:
-        for _ in range(DRAIN_MESSAGES_MAX):
-            # A message may have closed the socket, or made the relay want no more of it.
-            take = self.sockets.get(socket)
-            if take is None:
-                return
-            try:
-                message = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            take(message)
-
     def close(self) -> None:
         """Stop listening."""
+        self.selector.close()
         self._bell.close()
         self._ringer.close()
         self.security.close()
@@ -187,6 +165,7 @@ class RelayProcess:
     def _to_worker(self, shard: int, message: list[bytes]) -> None:
         try:
             self._workers[shard].send_multipart(message, zmq.NOBLOCK)
+            self.selector.used(self._workers[shard])
         except (zmq.Again, KeyError):
             # The applier gives it to the next worker.
             self._log.warning("a worker does not take records", shard=shard)
@@ -222,7 +201,7 @@ class RelayProcess:
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
         socket.send_multipart([head, codec.encode_control(call, arguments)])
         self._once[socket] = call
-        self.watch(socket, lambda message: self._on_once(socket, message))
+        self.selector.add(socket, lambda message: self._on_once(socket, message))
 
     def _on_once(self, socket: Any, message: list[bytes]) -> None:
         call = self._once.pop(socket, "")
@@ -236,6 +215,7 @@ class RelayProcess:
     def _reply(self, socket: Any, message: list[bytes]) -> None:
         try:
             socket.send_multipart(message, zmq.NOBLOCK)
+            self.selector.used(socket)
         except zmq.ZMQError as error:
             self._log.debug("reply dropped", reason=error.strerror)
 
@@ -253,7 +233,7 @@ class RelayProcess:
                 limit_router(socket, -1)
                 socket.connect(endpoints[0])
                 self._workers[shard] = socket
-                self.watch(socket, lambda message, shard=shard: self._on_worker(shard, message))
+                self.selector.add(socket, lambda message, shard=shard: self._on_worker(shard, message))
                 self.relay.applier.resend(shard)
 
     def _tell_hub(self) -> None:
@@ -270,7 +250,7 @@ class RelayProcess:
         socket.connect(endpoint)
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
         socket.send_multipart([head, codec.encode_control("upstream", {"endpoints": upstreams[:CHANNEL_UPSTREAMS_MAX]})])
-        self.watch(socket, lambda message: self._log.info("channels joined", upstream=upstreams, answer=str(read_reply(message))[:200]))
+        self.selector.add(socket, lambda message: self._log.info("channels joined", upstream=upstreams, answer=str(read_reply(message))[:200]))
 
     def _on_worker(self, shard: int, message: list[bytes]) -> None:
         try:

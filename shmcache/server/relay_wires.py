@@ -37,7 +37,7 @@ class SocketWires:
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 500
         self._host.security.client(socket, endpoint)
         socket.connect(endpoint)
-        self._host.watch(socket, self._on_reply)
+        self._host.selector.add(socket, self._on_reply)
         return socket
 
     def open(self, relay: str, log: str) -> None:
@@ -53,7 +53,7 @@ class SocketWires:
         self._log.reconnect_ivl, self._log.reconnect_ivl_max = 50, 500
         self._host.security.client(self._log, log)
         self._log.connect(log)
-        self._host.watch(self._log, self._on_log)
+        self._host.selector.add(self._log, self._on_log)
 
     def subscribe(self, shards: int) -> None:
         for shard in range(shards):
@@ -79,6 +79,7 @@ class SocketWires:
         # A full queue is like a lost message: what needs an answer is asked again.
         with contextlib.suppress(zmq.Again):
             socket.send_multipart([head, codec.encode_control(call, arguments)], zmq.NOBLOCK)
+            self._host.selector.used(socket)
         return self._next_id
 
     def _on_reply(self, message: list[bytes]) -> None:

@@ -1,5 +1,6 @@
 """What a worker has to do with replication: its role, records to apply, replies that wait for replicas."""
 
+import select
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -36,7 +37,7 @@ class Replicating:
         self._ringer = Ringer()
         self._bells: dict[str, str] = {}
         self._bell: Doorbell | None = None
-        self._poller = zmq.Poller()
+        self._epoll: select.epoll | None = None
         self._region: ReplicationRegion | None = None
         self.holding = Holding()
         self.paused = False
@@ -106,16 +107,18 @@ class Replicating:
         self.holding.add(held)
 
     def wait(self, socket: "zmq.Socket[bytes]") -> None:
-        """Sleep until there is a request or an acknowledgement, while replies are held."""
-        if self._bell is None:
+        """Sleep until there is a request or an acknowledgement, while replies are held. `socket` has just been found empty."""
+        if self._bell is None or self._epoll is None:
             self._bell = Doorbell(
                 bell_path(self._settings["folder"], self._settings["instance"], f"w{self._shard}"), self._settings["gid"]
             )
-            self._poller.register(self._bell, zmq.POLLIN)
-            self._poller.register(socket, zmq.POLLIN)
+            # Not zmq_poll, see selecting.py.
+            self._epoll = select.epoll()
+            self._epoll.register(self._bell, select.EPOLLIN)
+            self._epoll.register(socket.fileno(), select.EPOLLIN)
         if self._review():
             return
-        for ready, _ in self._poller.poll(TICK_MS_BUSY):
+        for ready, _ in self._epoll.poll(TICK_MS_BUSY / 1000):
             if ready == self._bell.fileno():
                 self._bell.silence()
                 self._review()
@@ -152,6 +155,8 @@ class Replicating:
     def close(self) -> None:
         if self._bell is not None:
             self._bell.close()
+        if self._epoll is not None:
+            self._epoll.close()
         self._ringer.close()
 
 

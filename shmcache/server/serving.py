@@ -78,7 +78,6 @@ class Service:
         flags = due = 0
         while not stop.set:
             if holding:
-                replicating.wait(self._socket)
                 flags = _NOW
             try:
                 # It waits in here right after an answer: looking first would only cost an exception.
@@ -87,7 +86,10 @@ class Service:
                 if now() < due:
                     continue
             except zmq.Again:
-                pass
+                if holding:
+                    replicating.wait(self._socket)
+                    if now() < due:
+                        continue
             # Unfinished housekeeping goes on when nothing waits, and soon if there is no end of messages.
             more = tick()
             flags = _NOW if more else 0
