@@ -73,7 +73,7 @@ class Recorder:
     """
 
     def __init__(self, path: Path, process: str) -> None:
-        self._process = process
+        self.process = process
         self._number = 0
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -96,7 +96,7 @@ class Recorder:
         self._number += 1
         number = self._number
         begun = {
-            "process": self._process, "number": number, "session": session, "operation": operation,
+            "process": self.process, "number": number, "session": session, "operation": operation,
             "key": key, "value": value, "stamp": stamp, "node": node, "ack": ack, "amount": amount,
         }  # fmt: skip
         self._write(begun | {"invoked_ns": time.monotonic_ns()})
