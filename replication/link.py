@@ -22,6 +22,7 @@ from shmcache.limits import (
     ACK_PAUSE_MS,
     ACK_PAUSE_MS_MAX,
     FETCH_RETRY_MS,
+    FETCHES_UNANSWERED_MAX,
     LINK_RETRY_MS,
     LINK_RETRY_MS_MAX,
     LINK_SILENCE_MS_MAX,
@@ -73,6 +74,7 @@ class ShardLink:
     applying: deque[_Applying] = field(default_factory=deque)
     slices_asked: int = 0
     slices_asked_at: float = 0.0
+    fetches_unanswered: int = 0
     copied_entries_bytes: int = 0
     swept: int = 0
     heartbeats: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=64))
@@ -251,6 +253,10 @@ class Link:
         elif shard.phase in ("following", "sweeping") and not self._applier.is_full:
             position = shard.follower.wants(now)
             if position is not None:
+                # The log still comes, but not what is asked for: a damaged length leaves a connection waiting for bytes for ever.
+                shard.fetches_unanswered += 1
+                if shard.fetches_unanswered > FETCHES_UNANSWERED_MAX:
+                    return self.fail(f"{self.address} does not answer for the gap at {position} of shard {number}")
                 self._asked[self._wires.ask("fetch", {"shard": number, "position": position})] = ("fetch", number)
 
     def _offer(self, number: int, frame: Frame, *, fetched: bool = False) -> None:
@@ -323,6 +329,7 @@ class Link:
             self._send_acks()
 
     def _fetched(self, number: int, result: Any) -> None:
+        self.shards[number].fetches_unanswered = 0
         if isinstance(result, ResponseError) and result.code == "GONE":
             shard = self.shards[number]
             shard.phase = "copying" if self.merge else "marking"

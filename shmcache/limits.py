@@ -99,6 +99,8 @@ PEERS_MAX: Final = 16
 """Instances that replicate each other."""
 FRAME_BYTES_MAX: Final = 1 << 20
 """Log records in one published frame, a larger group or value excepted."""
+FETCHES_UNANSWERED_MAX: Final = 10
+"""Requests for one gap without an answer, after which a replica connects anew."""
 FETCH_BYTES_MAX: Final = 1 << 20
 """Log records in one answer to a replica that has a gap."""
 SLICE_BYTES_MAX: Final = 64 << 10

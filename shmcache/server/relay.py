@@ -10,6 +10,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from ..protocol.doorbell import Doorbell, Ringer
 from ..protocol.replication import ReplicationRegion
 from ..protocol.security import Security
 from ..replication.applying import Applier, ApplyFailed
+from ..replication.frames import seal, unseal
 from ..replication.relay import Relay
 from ..replication.shipping import OwnLogs, Publisher
 from . import exit_codes
@@ -210,7 +212,7 @@ class RelayProcess:
 
     def request(self, route: list[bytes], call: str, arguments: dict[str, Any]) -> None:
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
-        self._reply(self._peers, [*route, head, codec.encode_control(call, arguments)])
+        self._reply(self._peers, seal([*route, head, codec.encode_control(call, arguments)]))
 
     def _reply(self, socket: Any, message: list[bytes]) -> None:
         try:
@@ -268,22 +270,28 @@ class RelayProcess:
             answer("promoted", {"replica": self.relay.identity.replica_id, "epoch": self.relay.identity.epoch})
 
     def _on_call(self, socket: Any, message: list[bytes]) -> None:
-        if len(message) < 3:
-            return
+        # The other relays' calls come sealed, those of operators' tools do not.
+        is_sealed = socket is self._peers and len(message) == 4
+        inner = unseal(message) if is_sealed else message
+        if inner is None or len(inner) < 3:
+            return self._log.debug("a damaged call was dropped")
+        self._carry_out(socket, inner, seal if is_sealed else list)
+
+    def _carry_out(self, socket: Any, message: list[bytes], finished: Callable[[list[bytes]], list[bytes]]) -> None:
         route = message[:-2]
         try:
             header = frames.unpack_header(message[-2])
         except ProtocolError as error:
-            return self._reply(socket, [*route, frames.pack_header(frames.ERROR), codec.encode_error("PROTOCOL", str(error))])
+            return self._reply(socket, finished([*route, frames.pack_header(frames.ERROR), codec.encode_error("PROTOCOL", str(error))]))
 
         def reply(result: Any) -> None:
             if isinstance(result, Exception):
                 code = result.code if isinstance(result, ResponseError) else "ERR"
                 text = result.message if isinstance(result, ResponseError) else str(result)
                 head = frames.pack_header(frames.ERROR, request_id=header.request_id)
-                return self._reply(socket, [*route, head, codec.encode_error(code, text)])
+                return self._reply(socket, finished([*route, head, codec.encode_error(code, text)]))
             head = frames.pack_header(request_id=header.request_id)
-            return self._reply(socket, [*route, head, codec.encode_results([result])])
+            return self._reply(socket, finished([*route, head, codec.encode_results([result])]))
 
         try:
             if not header.flags & frames.CONTROL:

@@ -9,7 +9,7 @@ import zmq
 from ..errors import ProtocolError
 from ..limits import MESSAGE_BYTES_MAX, PUBLISH_QUEUE_FRAMES
 from ..protocol import codec, frames
-from ..replication.frames import topic
+from ..replication.frames import seal, topic, unseal
 from ..replication.link import Link
 
 
@@ -30,14 +30,14 @@ class SocketWires:
         self._relay_endpoint = ""
         self._next_id = 1
 
-    def _dealer(self, endpoint: str) -> Any:
+    def _dealer(self, endpoint: str, take: Callable[[list[bytes]], None]) -> Any:
         socket = self._host.context.socket(zmq.DEALER)
         socket.linger = 0
         socket.maxmsgsize = 2 * MESSAGE_BYTES_MAX
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 500
         self._host.security.client(socket, endpoint)
         socket.connect(endpoint)
-        self._host.selector.add(socket, self._on_reply)
+        self._host.selector.add(socket, take)
         return socket
 
     def open(self, relay: str, log: str) -> None:
@@ -45,7 +45,7 @@ class SocketWires:
         if self._router is not None:
             self._host.unwatch(self._router)
             self._router = None
-        self._relay, self._relay_endpoint = self._dealer(relay), relay
+        self._relay, self._relay_endpoint = self._dealer(relay, self._on_sealed), relay
         self._log = self._host.context.socket(zmq.SUB)
         self._log.linger = 0
         self._log.rcvhwm = PUBLISH_QUEUE_FRAMES
@@ -67,20 +67,26 @@ class SocketWires:
 
     def ask_router(self, call: str, arguments: dict[str, Any]) -> int:
         if self._router is None:
-            self._router = self._dealer(self._address)
-        return self._send(self._router, call, arguments)
+            self._router = self._dealer(self._address, self._on_reply)
+        return self._send(self._router, self._call(call, arguments))
 
     def ask(self, call: str, arguments: dict[str, Any]) -> int:
-        return self._send(self._relay, call, arguments)
+        return self._send(self._relay, seal(self._call(call, arguments)))
 
-    def _send(self, socket: Any, call: str, arguments: dict[str, Any]) -> int:
+    def _call(self, call: str, arguments: dict[str, Any]) -> list[bytes]:
         self._next_id += 1
-        head = frames.pack_header(flags=frames.CONTROL, request_id=self._next_id)
+        return [frames.pack_header(flags=frames.CONTROL, request_id=self._next_id), codec.encode_control(call, arguments)]
+
+    def _send(self, socket: Any, message: list[bytes]) -> int:
         # A full queue is like a lost message: what needs an answer is asked again.
         with contextlib.suppress(zmq.Again):
-            socket.send_multipart([head, codec.encode_control(call, arguments)], zmq.NOBLOCK)
+            socket.send_multipart(message, zmq.NOBLOCK)
             self._host.selector.used(socket)
         return self._next_id
+
+    def _on_sealed(self, message: list[bytes]) -> None:
+        if (inner := unseal(message)) is not None:
+            self._on_reply(inner)
 
     def _on_reply(self, message: list[bytes]) -> None:
         link = self._link()
@@ -102,7 +108,7 @@ class SocketWires:
         socket.linger = 2000
         self._host.security.client(socket, endpoint)
         socket.connect(endpoint)
-        socket.send_multipart([frames.pack_header(flags=frames.CONTROL, request_id=1), codec.encode_control(call, fields)])
+        socket.send_multipart(seal([frames.pack_header(flags=frames.CONTROL, request_id=1), codec.encode_control(call, fields)]))
         socket.close()
 
     def _on_log(self, message: list[bytes]) -> None:

@@ -110,7 +110,7 @@ class Load:
                 written = False
                 with (
                     recorder.operation("write", key, session="f", value=version, stamp=version, ack=self._ack) as call,
-                    clients.outcome(call),
+                    clients.outcome(call, forwarded=True),
                 ):
                     clients.get().set(key, versioned(key, version, VALUE_BYTES))
                     call.ok()
@@ -140,12 +140,17 @@ class Clients:
         return self._client
 
     @contextlib.contextmanager
-    def outcome(self, call: object):  # type: ignore[no-untyped-def]
-        """Refused is failed; every other error leaves it open whether it was executed."""
+    def outcome(self, call: object, *, forwarded: bool = False):  # type: ignore[no-untyped-def]
+        """Refused is failed; every other error leaves it open whether it was executed.
+
+        A forwarded write that is refused may have been executed, too: the client asks again when the replica dies, and one that has just come back
+        and does not know its primary yet refuses.
+        """
         try:
             yield
         except (ReadOnly, NotEnoughReplicas):
-            call.fail()  # type: ignore[attr-defined]
+            if not forwarded:
+                call.fail()  # type: ignore[attr-defined]
             time.sleep(0.05)
         except ShmcacheError:
             self._close()

@@ -84,6 +84,7 @@ class CorruptingProxy:
         *,
         direction: Literal["to_server", "to_client", "both"] = "both",
         address: str = "127.0.0.1",
+        port: int = 0,
         seed: int = 1,
     ) -> None:
         self._target, self._direction, self._seed = target, direction, seed
@@ -93,7 +94,7 @@ class CorruptingProxy:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._is_closed = False
-        self._listener = socket.create_server((address, 0))
+        self._listener = socket.create_server((address, port))
         self.address: tuple[str, int] = self._listener.getsockname()[:2]
         self._spawn(self._accept)
 

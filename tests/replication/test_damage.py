@@ -1,0 +1,117 @@
+"""What a replica makes of a wire that changes bytes, of a primary that dies in the middle of a copy, and of a full disk."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import shmcache
+from cli.replication import relay_call
+from shmcache.errors import ShmcacheError
+from shmcache.replication.frames import seal, unseal
+from tests.replication.pairs import digests, pair, primary, relay_pid, status, wait_caught_up, wait_equal
+from tests.support.corrupt import CorruptingProxy, Damage
+from tests.support.hosts import hosts
+from tests.support.instance import RunningInstance, running_instance, wait_until
+from tests.support.small_disk import small_disk
+
+ROUTER, RELAY, LOG = 7400, 7410, 7411
+
+
+def test_a_seal_finds_any_flipped_bit() -> None:
+    message = [b"route", b"h" * 24, b"payload"]
+    sealed = seal(message)
+    assert unseal(sealed) == message
+    for part in (1, 2, 3):
+        for bit in range(8 * len(sealed[part])):
+            damaged = bytearray(sealed[part])
+            damaged[bit // 8] ^= 1 << bit % 8
+            assert unseal([*sealed[:part], bytes(damaged), *sealed[part + 1 :]]) is None
+    assert unseal([b"x"]) is None
+
+
+@contextlib.contextmanager
+def damaged_pair(damage: dict[int, Damage]) -> Iterator[tuple[RunningInstance, RunningInstance, dict[int, CorruptingProxy]]]:
+    """A primary and a replica that reaches it through proxies on its own host; `damage` by port."""
+    with hosts(2) as (first, second), contextlib.ExitStack() as cleanup:
+        wide = {"listen": f"tcp://0.0.0.0:{ROUTER}", "relay_listen": f"tcp://0.0.0.0:{RELAY}"}
+        one = cleanup.enter_context(first.running_instance(workers=2, log_size="1MB", **wide))
+        with second.inside():
+            proxies = {
+                port: cleanup.enter_context(
+                    CorruptingProxy((first.address, port), damage.get(port, Damage()), direction="to_client", port=port)
+                )
+                for port in (ROUTER, RELAY, LOG)
+            }
+        two = cleanup.enter_context(second.running_instance(replica_of=f"tcp://127.0.0.1:{ROUTER}"))
+        yield one, two, proxies
+
+
+def test_damaged_bytes_of_the_log_are_found_and_what_they_hit_comes_again() -> None:
+    """Of one published payload in twenty a byte is flipped."""
+    damage = {LOG: 0.05}
+    harmful = {port: Damage(share=share, longer_than=64) for port, share in damage.items()}
+    with damaged_pair(harmful) as (one, two, proxies), shmcache.connect(one.url) as client:
+        for at in range(0, 12_000, 50):
+            client.mset({f"k{n % 2500}": f"{n}" * 40 for n in range(at, at + 50)})
+            client.incr("counter")
+        wait_until(lambda: all(proxies[port].flips for port in damage), 10, "something was damaged")
+        for port in damage:
+            # For connections from now on: those that there are go on as they began.
+            proxies[port].change(Damage())
+        wait_until(lambda: _equal(one, two), 60, "digests are equal")
+        with shmcache.connect(two.url) as reader:
+            assert reader.get("counter") == client.get("counter")
+
+
+def _equal(one: RunningInstance, two: RunningInstance) -> bool:
+    return digests(one) == digests(two)
+
+
+def test_a_primary_killed_in_the_middle_of_a_copy() -> None:
+    """The replica keeps what it has until the primary is back, and then copies to the end."""
+    keys = 400_000
+    with primary(ephemeral=False, memory="256MB") as one, shmcache.connect(one.url) as client:
+        for start in range(0, keys, 2000):
+            client.mset({f"key:{n}": n for n in range(start, start + 2000)})
+        with running_instance(replica_of=one.tcp, memory="256MB", workers=2) as two, shmcache.connect(two.url) as reader:
+            had = wait_until(reader.dbsize, 20, "the copy has begun")
+            one.kill()
+            assert had < keys, "the copy was faster than this test"
+            wait_until(lambda: status(two)["links"][0]["state"] != "copying", 20, "the link is given up")
+            assert had <= reader.dbsize() < keys, "it stays where it is"
+            one.start()
+            with shmcache.connect(one.url) as writer:
+                writer.set("after", "the kill")
+                wait_until(lambda: reader.get("after") == b"the kill", 30)
+            wait_equal(one, two)
+            assert reader.dbsize() == keys + 1
+
+
+def test_a_full_disk_costs_the_file_of_lost_writes_and_nothing_else() -> None:
+    """A former primary rejoins and counts what it lost, though it cannot save it."""
+    with small_disk() as disk:
+        options = {"ephemeral": False, "lost_writes_folder": str(disk.folder)}
+        with pair(options, {"relay_listen": "tcp://127.0.0.1:0"}) as (one, two):
+            disk.fill()
+            with shmcache.connect(one.url, ack=1, ack_timeout=5) as client:
+                client.set("kept", 1)
+            os.kill(relay_pid(one), signal.SIGSTOP)
+            with shmcache.connect(one.url) as client:
+                for n in range(30):
+                    client.set(f"lost{n}", "x" * 300)
+            one.kill()
+            relay_call(two.name, "promote")
+            one.start()
+            wait_until(lambda: _role(one) == "replica", 15, "the former primary learns of its successor")
+            wait_caught_up(one)
+            wait_equal(one, two)
+            assert status(one)["lost_writes"] == 30
+            assert [path.name for path in disk.folder.iterdir()] == ["filler"]
+
+
+def _role(instance: RunningInstance) -> str:
+    try:
+        return str(status(instance)["role"])
+    except ShmcacheError:
+        return ""
