@@ -3,9 +3,8 @@
 With a client library, this process would be the slowest part of what it measures.
 """
 
+import abc
 import socket as sockets
-from collections.abc import Sequence
-from typing import Any, Protocol
 
 import zmq
 
@@ -18,28 +17,49 @@ IN_FLIGHT = 4
 PREPARED_MAX = 10_000
 """Batches: a million keys."""
 TIMEOUT_S = 30.0
+_REPLY_BYTES = BATCH * len(b"+OK\r\n")
 
 
-class Generator(Protocol):
-    """Writes batch number n, of the keys from n * BATCH on; returns when at most IN_FLIGHT are not answered."""
+class Generator(abc.ABC):
+    """Batches of one system, and how they are sent."""
 
-    def write(self, number: int) -> None: ...
+    def __init__(self, keys: int) -> None:
+        self._batches = max(1, keys // BATCH)
+        self._payloads = [self._payload(n) for n in range(min(self._batches, PREPARED_MAX))]
+
+    def write(self, number: int) -> None:
+        """Write batch `number`, of the keys from number * BATCH on (all over again after the last); returns when at most IN_FLIGHT are not answered."""
+        number %= self._batches
+        self._send(self._payloads[number] if number < len(self._payloads) else self._payload(number))
+
+    def fill(self) -> None:
+        """Write each key once."""
+        for number in range(self._batches):
+            self.write(number)
+        self.settle()
+
+    @staticmethod
+    @abc.abstractmethod
+    def _payload(number: int) -> bytes: ...
+    @abc.abstractmethod
+    def _send(self, payload: bytes) -> None: ...
+    @abc.abstractmethod
     def settle(self) -> None:
         """Until all is answered."""
 
+    @abc.abstractmethod
     def close(self) -> None: ...
 
 
-def _keys(batch: int) -> Sequence[bytes]:
+def _keys(batch: int) -> list[bytes]:
     return [key_of(n) for n in range(batch * BATCH, (batch + 1) * BATCH)]
 
 
-class OurGenerator:
+class OurGenerator(Generator):
     """Straight to the worker of an instance that has one."""
 
     def __init__(self, endpoint: str, keys: int) -> None:
-        self.batches = max(1, keys // BATCH)
-        self._payloads = [self._payload(n) for n in range(min(self.batches, PREPARED_MAX))]
+        super().__init__(keys)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.linger = 0
@@ -52,34 +72,30 @@ class OurGenerator:
     def _payload(number: int) -> bytes:
         return codec.encode_commands([(b"SET", key, VALUE) for key in _keys(number)])
 
-    def write(self, number: int) -> None:
-        number %= self.batches
-        payload = self._payloads[number] if number < len(self._payloads) else self._payload(number)
+    def _send(self, payload: bytes) -> None:
         self._socket.send_multipart([self._head, payload])
         self._flying += 1
-        if self._flying > IN_FLIGHT:
-            self._receive()
+        self._receive(IN_FLIGHT)
 
-    def _receive(self) -> None:
-        head, payload = self._socket.recv_multipart()
-        if frames.unpack_header(head).flags & frames.ERROR:
-            raise codec.decode_error(payload)
-        self._flying -= 1
+    def _receive(self, most: int) -> None:
+        while self._flying > most:
+            head, payload = self._socket.recv_multipart()
+            if frames.unpack_header(head).flags & frames.ERROR:
+                raise codec.decode_error(payload)
+            self._flying -= 1
 
     def settle(self) -> None:
-        while self._flying:
-            self._receive()
+        self._receive(0)
 
     def close(self) -> None:
         self._context.destroy(linger=0)
 
 
-class RedisGenerator:
+class RedisGenerator(Generator):
     """Over Redis' unix socket."""
 
     def __init__(self, path: str, keys: int) -> None:
-        self.batches = max(1, keys // BATCH)
-        self._payloads = [self._payload(n) for n in range(min(self.batches, PREPARED_MAX))]
+        super().__init__(keys)
         self._socket = sockets.socket(sockets.AF_UNIX)
         self._socket.settimeout(TIMEOUT_S)
         self._socket.connect(path)
@@ -90,11 +106,10 @@ class RedisGenerator:
         words = b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n"
         return b"".join(words % (len(key), key, len(VALUE), VALUE) for key in _keys(number))
 
-    def write(self, number: int) -> None:
-        number %= self.batches
-        self._socket.sendall(self._payloads[number] if number < len(self._payloads) else self._payload(number))
-        self._missing_bytes += BATCH * len(b"+OK\r\n")
-        self._receive(IN_FLIGHT * BATCH * len(b"+OK\r\n"))
+    def _send(self, payload: bytes) -> None:
+        self._socket.sendall(payload)
+        self._missing_bytes += _REPLY_BYTES
+        self._receive(IN_FLIGHT * _REPLY_BYTES)
 
     def _receive(self, most: int) -> None:
         while self._missing_bytes > most:
@@ -105,10 +120,3 @@ class RedisGenerator:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def fill(generator: Any, keys: int) -> None:
-    """Write each key once."""
-    for number in range(keys // BATCH):
-        generator.write(number)
-    generator.settle()

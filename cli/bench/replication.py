@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .generator import BATCH, Generator, OurGenerator, RedisGenerator, fill
+from .generator import BATCH, Generator, OurGenerator, RedisGenerator
 from .peers import PeerMissing, redis_server
 from .region import VALUE, key_of
 from .suite import Row, missing
@@ -121,10 +121,10 @@ def _redis_pair(keys: int, here: Host, there: Host) -> Iterator[Pair]:
 
 def _measure(pair: Pair) -> Measured:
     found = Measured()
-    fill(pair.generator, pair.keys)
+    pair.generator.fill()
     found.alone = _rate(pair, pair.primary)
-    for begin in (lambda: None, pair.begin):
-        found.copy_s, get, set_ = _use(pair, begin)
+    for copying in (False, True):
+        found.copy_s, get, set_ = _use(pair, copying=copying)
         found.get.append(get)
         found.set.append(set_)
     found.followed = _rate(pair, pair.replica)
@@ -161,13 +161,13 @@ def _rate(pair: Pair, reader: Any) -> float:
     return rate
 
 
-def _use(pair: Pair, begin: Callable[[], Any]) -> tuple[float, Percentiles, Percentiles]:
-    """GETs and SETs at the primary, one after another, until the replica has all keys, or for some seconds if nothing is to begin: seconds, times."""
+def _use(pair: Pair, *, copying: bool) -> tuple[float, Percentiles, Percentiles]:
+    """GETs and SETs at the primary, one after another, for some seconds or while the replica gets its full copy: seconds, times."""
     gets, sets = [], []
     clock = time.perf_counter_ns
     started = time.perf_counter()
-    begin()
-    copies = begin is pair.begin
+    if copying:
+        pair.begin()
     number = 0
     while True:
         key = key_of(number % pair.keys)
@@ -182,7 +182,7 @@ def _use(pair: Pair, begin: Callable[[], Any]) -> tuple[float, Percentiles, Perc
             elapsed = time.perf_counter() - started
             if elapsed > COPY_S_MAX:
                 raise TimeoutError(f"the replica has not all keys after {COPY_S_MAX} s")
-            if (pair.replica.dbsize() >= pair.keys) if copies else elapsed > pair.seconds:
+            if (pair.replica.dbsize() >= pair.keys) if copying else elapsed > pair.seconds:
                 return elapsed, percentiles(gets), percentiles(sets)
 
 

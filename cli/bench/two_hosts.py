@@ -24,34 +24,38 @@ class Host:
 @contextlib.contextmanager
 def two_hosts() -> Iterator[tuple[Host, Host, str]]:
     """Both hosts, and what joins them, in words. Memory, files and unix sockets are this host's for both."""
-    program = shutil.which("ip")
-    cores = _halves()
-    if program is None or os.geteuid() != 0:
-        yield Host("127.0.0.1", cores[0]), Host("127.0.0.1", cores[1]), "loopback"
-        return
-
-    def ip(*words: str) -> None:
-        subprocess.run([program, *words], check=True, capture_output=True, timeout=_COMMAND_S_MAX)
-
+    first, second = _halves()
+    ip = shutil.which("ip") if os.geteuid() == 0 else None
     names = [f"shmc-bench-{os.getpid()}-{side}" for side in "ab"]
     try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", names[0], "link", "add", "w0", "type", "veth", "peer", "name", "w0", "netns", names[1])
-        for number, name in enumerate(names, 1):
-            ip("-n", name, "address", "add", f"10.213.7.{number}/30", "dev", "w0")
-            ip("-n", name, "link", "set", "w0", "up")
-        hosts = [Host(f"10.213.7.{n}", (program, "netns", "exec", name, *cores[n - 1])) for n, name in enumerate(names, 1)]
-    except (subprocess.SubprocessError, OSError):
-        # A container without the right to make namespaces.
-        _remove(program, names)
-        yield Host("127.0.0.1", cores[0]), Host("127.0.0.1", cores[1]), "loopback"
-        return
-    try:
-        yield hosts[0], hosts[1], "veth pair"
+        if ip is not None and _join(ip, names):
+            prefixes = [(ip, "netns", "exec", name) for name in names]
+            yield Host(_address(1), (*prefixes[0], *first)), Host(_address(2), (*prefixes[1], *second)), "veth pair"
+        else:
+            yield Host("127.0.0.1", first), Host("127.0.0.1", second), "loopback"
     finally:
-        _remove(program, names)
+        if ip is not None:
+            for name in names:
+                subprocess.run([ip, "netns", "delete", name], capture_output=True, timeout=_COMMAND_S_MAX, check=False)
+
+
+def _address(number: int) -> str:
+    return f"10.213.7.{number}"
+
+
+def _join(ip: str, names: list[str]) -> bool:
+    """Make two namespaces and the veth pair; False in a container without the right to do so."""
+    commands = [["netns", "add", name] for name in names]
+    commands.append(["-n", names[0], "link", "add", "w0", "type", "veth", "peer", "name", "w0", "netns", names[1]])
+    for number, name in enumerate(names, 1):
+        commands.append(["-n", name, "address", "add", f"{_address(number)}/30", "dev", "w0"])
+        commands += [["-n", name, "link", "set", link, "up"] for link in ("lo", "w0")]
+    try:
+        for words in commands:
+            subprocess.run([ip, *words], check=True, capture_output=True, timeout=_COMMAND_S_MAX)
+    except (subprocess.SubprocessError, OSError):
+        return False
+    return True
 
 
 def _halves() -> list[tuple[str, ...]]:
@@ -61,8 +65,3 @@ def _halves() -> list[tuple[str, ...]]:
         return [(), ()]
     middle = len(cores) // 2
     return [(program, "-c", ",".join(map(str, half))) for half in (cores[:middle], cores[middle:])]
-
-
-def _remove(program: str, names: list[str]) -> None:
-    for name in names:
-        subprocess.run([program, "netns", "delete", name], capture_output=True, timeout=_COMMAND_S_MAX, check=False)

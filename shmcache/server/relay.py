@@ -279,19 +279,22 @@ class RelayProcess:
 
     def _carry_out(self, socket: Any, message: list[bytes], finished: Callable[[list[bytes]], list[bytes]]) -> None:
         route = message[:-2]
+
+        def send(head: bytes, payload: bytes) -> None:
+            self._reply(socket, finished([*route, head, payload]))
+
         try:
             header = frames.unpack_header(message[-2])
         except ProtocolError as error:
-            return self._reply(socket, finished([*route, frames.pack_header(frames.ERROR), codec.encode_error("PROTOCOL", str(error))]))
+            return send(frames.pack_header(frames.ERROR), codec.encode_error("PROTOCOL", str(error)))
 
         def reply(result: Any) -> None:
             if isinstance(result, Exception):
                 code = result.code if isinstance(result, ResponseError) else "ERR"
                 text = result.message if isinstance(result, ResponseError) else str(result)
                 head = frames.pack_header(frames.ERROR, request_id=header.request_id)
-                return self._reply(socket, finished([*route, head, codec.encode_error(code, text)]))
-            head = frames.pack_header(request_id=header.request_id)
-            return self._reply(socket, finished([*route, head, codec.encode_results([result])]))
+                return send(head, codec.encode_error(code, text))
+            send(frames.pack_header(request_id=header.request_id), codec.encode_results([result]))
 
         try:
             if not header.flags & frames.CONTROL:

@@ -37,7 +37,8 @@ class Replicating:
         self._ringer = Ringer()
         self._bells: dict[str, str] = {}
         self._bell: Doorbell | None = None
-        self._epoll: select.epoll | None = None
+        # Not zmq_poll, see selecting.py.
+        self._epoll = select.epoll()
         self._region: ReplicationRegion | None = None
         self.holding = Holding()
         self.paused = False
@@ -108,12 +109,10 @@ class Replicating:
 
     def wait(self, socket: "zmq.Socket[bytes]") -> None:
         """Sleep until there is a request or an acknowledgement, while replies are held. `socket` has just been found empty."""
-        if self._bell is None or self._epoll is None:
+        if self._bell is None:
             self._bell = Doorbell(
                 bell_path(self._settings["folder"], self._settings["instance"], f"w{self._shard}"), self._settings["gid"]
             )
-            # Not zmq_poll, see selecting.py.
-            self._epoll = select.epoll()
             self._epoll.register(self._bell, select.EPOLLIN)
             self._epoll.register(socket.fileno(), select.EPOLLIN)
         if self._review():
@@ -155,8 +154,7 @@ class Replicating:
     def close(self) -> None:
         if self._bell is not None:
             self._bell.close()
-        if self._epoll is not None:
-            self._epoll.close()
+        self._epoll.close()
         self._ringer.close()
 
 

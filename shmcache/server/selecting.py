@@ -40,14 +40,13 @@ class Selector:
         self._bells[fd] = heard
         self._epoll.register(fd, select.EPOLLIN)
 
-    def remove(self, socket: "zmq.Socket[bytes]") -> bool:
-        """Forget a socket, before it is closed. False if it was not there."""
+    def remove(self, socket: "zmq.Socket[bytes]") -> None:
+        """Forget a socket, before it is closed. It may be forgotten already."""
         if self._takes.pop(socket, None) is None:
-            return False
+            return
         self._epoll.unregister(socket.fileno())
         del self._by_fd[socket.fileno()]
         self._unread.pop(socket, None)
-        return True
 
     def used(self, socket: "zmq.Socket[bytes]") -> None:
         """Something was sent on it."""

@@ -36,6 +36,14 @@ def status(instance: RunningInstance) -> dict[str, Any]:
     return found
 
 
+def role(instance: RunningInstance) -> str:
+    """primary or replica; empty while the relay does not answer."""
+    try:
+        return str(status(instance)["role"])
+    except shmcache.ShmcacheError:
+        return ""
+
+
 def wait_caught_up(replica: RunningInstance, seconds: float = 20.0) -> None:
     """Wait until the replica follows and lacks nothing that it knows of."""
 

@@ -11,7 +11,16 @@ import pytest
 import shmcache
 from cli.replication import relay_call
 from shmcache.errors import ReadOnly, ResponseError, ShmcacheError
-from tests.replication.pairs import pair, primary, relay_pid, replica, status, wait_caught_up, wait_equal
+from tests.replication.pairs import (
+    pair,
+    primary,
+    relay_pid,
+    replica,
+    role,
+    status,
+    wait_caught_up,
+    wait_equal,
+)
 from tests.support.instance import wait_until
 from tests.support.wire import wire
 
@@ -36,7 +45,7 @@ def test_a_promoted_replica_has_every_acknowledged_write(tmp_path: Path):
             assert all(client.get(f"k{n}") == b"%d" % n for n in range(acknowledged))
             assert client.set("after", "promotion")
             one.start()
-            wait_until(lambda: _role(one) == "replica", 15, "the former primary learns of its successor")
+            wait_until(lambda: role(one) == "replica", 15, "the former primary learns of its successor")
             wait_caught_up(one)
             wait_equal(one, two)
             with shmcache.connect(one.url) as former:
@@ -48,13 +57,6 @@ def test_a_promoted_replica_has_every_acknowledged_write(tmp_path: Path):
         assert status(one)["epoch"] == status(two)["epoch"] == 2
         (saved,) = tmp_path.iterdir()
         assert [json.loads(line)["key"] for line in saved.read_text().splitlines()] == [f"lost{n}" for n in range(50)]
-
-
-def _role(instance: object) -> str:
-    try:
-        return str(status(instance)["role"])  # type: ignore[arg-type]
-    except ShmcacheError:
-        return ""
 
 
 def test_a_switchover_loses_nothing_and_copies_nothing():

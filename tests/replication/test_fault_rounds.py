@@ -46,18 +46,15 @@ def run_round(cluster: RealCluster, faults: Round, folder: Path) -> int:
     return len(acknowledged)
 
 
-def run_schedule(schedule: Schedule, workers: list[int], folder: Path, first: int = 0) -> int:
-    """All rounds of a schedule; returns the number of acknowledged writes."""
+def run_schedule(schedule: Schedule, workers: list[int], folder: Path) -> int:
+    """All rounds of a schedule on one cluster; returns the number of acknowledged writes."""
     acknowledged = 0
-    rounds = [faults for faults in schedule.rounds() if faults.number >= first]
-    while rounds:
-        batch, rounds = rounds[:ROUNDS_OF_A_CLUSTER], rounds[ROUNDS_OF_A_CLUSTER:]
-        with real_cluster(workers, seed=schedule.seed) as cluster:
-            for faults in batch:
-                print(f"seed {schedule.seed} workers {workers} {faults}", flush=True)
-                began = time.monotonic()
-                acknowledged += run_round(cluster, faults, folder)
-                print(f", {time.monotonic() - began:.1f} s", flush=True)
+    with real_cluster(workers, seed=schedule.seed) as cluster:
+        for faults in schedule.rounds():
+            print(f"seed {schedule.seed} workers {workers} {faults}", flush=True)
+            began = time.monotonic()
+            acknowledged += run_round(cluster, faults, folder)
+            print(f", {time.monotonic() - began:.1f} s", flush=True)
     return acknowledged
 
 

@@ -4,10 +4,10 @@ import contextlib
 import os
 import random
 import signal
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from cli.replication import relay_call
 from shmcache.errors import ShmcacheError
 from tests.replication.pairs import digests, status
 from tests.support.faults import Cut, Part, Role
@@ -44,14 +44,6 @@ class Node:
     def pids(self) -> list[int]:
         return [self.instance.pid, *self.instance.child_pids()]
 
-    def child(self, module: str) -> int:
-        """Pid of one of its processes; 0 if there is none just now."""
-        for pid in self.instance.child_pids():
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-                if f"shmcache.server.{module}".encode() in file.read():
-                    return pid
-        return 0
-
     def status(self) -> dict[str, Any]:
         try:
             return status(self.instance)
@@ -83,7 +75,7 @@ class RealCluster:
         if part == "supervisor":
             return node.instance.kill()
         shard = self._chance.randrange(node.instance.options["workers"])
-        pid = node.instance.worker_pid(shard) if part == "worker" else node.child(part)
+        pid = node.instance.worker_pid(shard) if part == "worker" else node.instance.child_pid(part)
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -144,7 +136,6 @@ class RealCluster:
 
     def _insist(self, node: Node, call: str, **arguments: Any) -> None:
         """Until the node's relay has done it: it may just be killed and started again."""
-        from cli.replication import relay_call
 
         def done() -> bool:
             try:
@@ -155,7 +146,7 @@ class RealCluster:
 
         wait_until(done, HEAL_S_MAX, f"{call} of {node.instance.name}")
 
-    # --- rounds -------------------------------------------------------------------------
+    # --- rounds -------------------------------------------------------------------------------------
     def begin_round(self) -> None:
         """The nodes were equal: whatever they have, they will not lose again without a fault."""
         for node in self.nodes:
@@ -172,15 +163,17 @@ class RealCluster:
 
     def _lead_home(self, node: Node) -> None:
         """A replica follows the primary of now: fenced by it, or told by the operator that this function is."""
-        patience = time.monotonic() + HEAL_S_MAX
 
         def at_home() -> bool:
             found = node.status()
-            if found.get("role") == "replica" and found["upstream"] != self.primary.router:
-                self._insist(node, "replicate", primary=self.primary.router)
-            return found.get("role") == "replica" and found["upstream"] == self.primary.router
+            if found.get("role") != "replica":
+                return False
+            if found["upstream"] == self.primary.router:
+                return True
+            self._insist(node, "replicate", primary=self.primary.router)
+            return False
 
-        wait_until(at_home, patience - time.monotonic(), f"{node.router} is a replica of {self.primary.router}")
+        wait_until(at_home, HEAL_S_MAX, f"{node.router} is a replica of {self.primary.router}")
 
     def digests_equal(self) -> bool:
         self.quiet()
@@ -195,14 +188,14 @@ class RealCluster:
 
 
 @contextlib.contextmanager
-def real_cluster(workers: list[int], *, seed: int = 1, **options: Any) -> Iterator[RealCluster]:
+def real_cluster(workers: list[int], *, seed: int = 1) -> Iterator[RealCluster]:
     """One host and instance per number of workers, the first the primary; all caught up."""
     with hosts(len(workers), wire="user", seed=seed) as network, contextlib.ExitStack() as cleanup:
         nodes: list[Node] = []
         for host, count in zip(network, workers, strict=True):
             listen = {"listen": f"tcp://{host.address}:{ROUTER_PORT}", "relay_listen": f"tcp://{host.address}:{RELAY_PORT}"}
             following = {"replica_of": nodes[0].router} if nodes else {}
-            instance = cleanup.enter_context(host.popen_instance(workers=count, **OPTIONS | listen | following | options))
+            instance = cleanup.enter_context(host.popen_instance(workers=count, **OPTIONS | listen | following))
             nodes.append(Node(host.number, host.address, instance))
             instance.start()
         cluster = RealCluster(network, nodes, seed)

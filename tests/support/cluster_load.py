@@ -4,13 +4,13 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import shmcache
 from shmcache.errors import NotEnoughReplicas, ReadOnly, ShmcacheError
 from tests.support.cluster import Node, RealCluster
-from tests.support.history import Recorder, version_of, versioned
+from tests.support.history import Call, Recorder, version_of, versioned
 
 KEYS = 4
 """Per writer and round."""
@@ -140,7 +140,7 @@ class Clients:
         return self._client
 
     @contextlib.contextmanager
-    def outcome(self, call: object, *, forwarded: bool = False):  # type: ignore[no-untyped-def]
+    def outcome(self, call: Call, *, forwarded: bool = False) -> Iterator[None]:
         """Refused is failed; every other error leaves it open whether it was executed.
 
         A forwarded write that is refused may have been executed, too: the client asks again when the replica dies, and one that has just come back
@@ -150,7 +150,7 @@ class Clients:
             yield
         except (ReadOnly, NotEnoughReplicas):
             if not forwarded:
-                call.fail()  # type: ignore[attr-defined]
+                call.fail()
             time.sleep(0.05)
         except ShmcacheError:
             self._close()

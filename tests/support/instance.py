@@ -117,7 +117,12 @@ class RunningInstance:
 
     def router_pid(self) -> int:
         """Pid of the router; 0 while it is being started."""
-        return next((pid for pid in self.child_pids() if b"shmcache.server.router" in _command_line(pid)), 0)
+        return self.child_pid("router")
+
+    def child_pid(self, module: str) -> int:
+        """Pid of the (first) process of a module of shmcache.server; 0 while it is being started."""
+        name = f"shmcache.server.{module}".encode()
+        return next((pid for pid in self.child_pids() if name in _command_line(pid)), 0)
 
     def hub_pid(self) -> int:
         """Pid of the hub; 0 while it is being started."""
