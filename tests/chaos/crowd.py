@@ -3,6 +3,7 @@ killed.
 """
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,14 @@ from tests.support.instance import RunningInstance, wait_until
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_S_MAX = 60.0
+
+
+def _heeds_sigterm(process: "subprocess.Popen[str]") -> bool:
+    """Whether it has a handler for SIGTERM by now, or has ended."""
+    if process.poll() is not None:
+        return True
+    caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> signal.SIGTERM - 1 & 1)
 
 
 class Crowd:
@@ -91,6 +100,8 @@ class Crowd:
         """Have all end in order; returns what readers and ledgers counted. AssertionError if one found a
         fault.
         """
+        # A life that has just begun still dies of the signal that is to end it in order.
+        wait_until(lambda: all(map(_heeds_sigterm, self.processes.values())), _STOP_S_MAX, "clients take signals")
         self.check_alive()
         for process in self.processes.values():
             process.terminate()
