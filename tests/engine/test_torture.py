@@ -121,6 +121,9 @@ def kill_owners(lives: int) -> None:
             assert made.reads > before, "readers stand still while the owner is down"
         owner_after = made.regions.attach()
         owner_after.verify()
+        for key in torture.KEYS:
+            # No deadline may pass between the two looks at a key.
+            owner_after.command("PERSIST", key)
         reader = made.regions.reader()
         found = {key: reader.get(key) for key in torture.KEYS}
         for key, value in found.items():
