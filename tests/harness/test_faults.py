@@ -75,6 +75,9 @@ class FakeCluster:
     def jump_clock(self, role, which, seconds):
         self._call("jump_clock")
 
+    def overrun(self):
+        self._call("overrun")
+
     def promote(self, which):
         self._call("promote")
 

@@ -21,7 +21,7 @@ CUT_S_MAX = 4.0
 IMPAIRED_S_MAX = 4.0
 REST_S_MAX = 1.0
 JUMP_S_MAX = 3600.0
-ACTIONS_MAX = 4
+ACTIONS_MAX = 10
 """Per round, without the one that heals."""
 
 
@@ -52,6 +52,9 @@ class Cluster(Protocol):
 
     def jump_clock(self, role: Role, which: int, seconds: float) -> None:
         """Shift a node's wall clock."""
+
+    def overrun(self) -> None:
+        """Write more at the primary than its log rings hold."""
 
     def promote(self, which: int) -> None:
         """Make a replica the primary; the old one is fenced and becomes a replica, in its place in the
@@ -107,6 +110,8 @@ class Action:
                 cluster.impair(self.which, dict(self.impairment))
             case "jump_clock":
                 cluster.jump_clock(self.role, self.which, self.seconds)
+            case "overrun":
+                cluster.overrun()
             case "promote":
                 cluster.promote(self.which)
             case "heal":
@@ -142,6 +147,8 @@ KINDS = (
     "corrupt",
     "clock jump",
     "restart",
+    "overrun",
+    "kill copy",
     "promote",
 )
 """Kinds of fault; a schedule can be restricted to some of them."""
@@ -193,6 +200,10 @@ class Schedule:
             case "kill", _, "supervisor":
                 killed = Action("kill", role, which, "supervisor", wait_s=rest_s)
                 return [killed, Action("restart", role, which, is_warm=is_warm)]
+            case "kill", _, "copy":
+                # The replica has just begun to copy when its primary dies.
+                killed = Action("kill", "primary", 0, "supervisor", wait_s=rest_s)
+                return [*_overrun(replica, rest_s / 4), killed, Action("restart", "primary")]
             case "kill", _, part:
                 return [Action("kill", role, which, part, wait_s=rest_s)]  # type: ignore[arg-type]
             case "restart", _, _:
@@ -200,6 +211,8 @@ class Schedule:
             case "pause", _, _:
                 paused = Action("pause", "replica", replica, wait_s=_seconds(chance, PAUSE_S_MAX))
                 return [paused, Action("resume", "replica", replica)]
+            case "overrun", _, _:
+                return _overrun(replica, rest_s)
             case "partition", _, _:
                 cut: Cut = chance.choice(("both", "both", "from_primary", "to_primary"))
                 return [Action("partition", which=replica, cut=cut, wait_s=_seconds(chance, CUT_S_MAX))]
@@ -215,6 +228,12 @@ class Schedule:
                 return [Action("jump_clock", role, which, seconds=jump_s, wait_s=rest_s)]
             case _:
                 return [Action("promote", "replica", replica, wait_s=rest_s)]
+
+
+def _overrun(replica: int, wait_s: float) -> list[Action]:
+    """A replica sleeps through more than the rings hold; it copies when it wakes."""
+    woken = Action("resume", "replica", replica, wait_s=wait_s)
+    return [Action("pause", "replica", replica), Action("overrun"), woken]
 
 
 def _impaired(which: int, bad: dict[str, float], chance: random.Random) -> Action:
