@@ -143,7 +143,7 @@ def test_every_kind_happens():
     for faults in Schedule(3, len(KINDS), 2).rounds():
         execute(faults, cluster, sleep=lambda seconds: None)
     kills = {f"kill {part}" for part in ("relay", "worker", "router", "supervisor")}
-    others = {"pause", "resume", "partition", "impair", "jump_clock", "promote", "heal"}
+    others = {"pause", "resume", "partition", "impair", "jump_clock", "overrun", "promote", "heal"}
     assert kills | others < set(cluster.calls)
     assert {"restart warm", "restart cold"} & set(cluster.calls)
 
@@ -151,7 +151,7 @@ def test_every_kind_happens():
 def test_kinds_can_be_left_out():
     schedule = Schedule(1, 50, 1, kinds_without("promote", "clock jump"))
     kinds = {action.kind for faults in schedule.rounds() for action in faults.actions}
-    assert kinds == {"kill", "restart", "pause", "resume", "partition", "impair", "heal"}
+    assert kinds == {"kill", "restart", "pause", "resume", "partition", "impair", "overrun", "heal"}
     with pytest.raises(ValueError, match="kinds are of"):
         Schedule(1, 1, 1, ("earthquake",))
 

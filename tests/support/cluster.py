@@ -267,6 +267,7 @@ def running_cluster(replicas: int, seed: int, folder: Path) -> Iterator[RunningC
             node.connect({other.number: other.host.address for other in nodes if other is not node}, seed)
         for node in nodes:
             node.start()
+            node.ask("stop")
         cluster = RunningCluster(nodes, members, folder)
         wait_until(lambda: all(link["caught_up"] for n in nodes[1:] for link in n.status()["links"]), CONVERGE_S_MAX, "links")
         yield cluster

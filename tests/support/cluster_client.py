@@ -159,8 +159,8 @@ def dump(instance: str, keys: list[str], counters: list[str]) -> dict[str, Any]:
 
 def mark(instance: str, key: str, value: str, *, ack: int) -> dict[str, Any]:
     """A write that everyone acknowledges: the cluster works again."""
-    with shmcache.connect(f"shm://{instance}", timeout=10) as client:
-        client.with_options(ack=ack, ack_timeout=10).set(key, value)
+    with shmcache.connect(f"shm://{instance}", timeout=20) as client:
+        client.with_options(ack=ack, ack_timeout=15).set(key, value)
     return {}
 
 

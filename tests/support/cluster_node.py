@@ -160,7 +160,8 @@ class Node:
                 words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT, env=environment
             )
         client = self._client
-        assert client.stdin is not None and client.stdout is not None
+        assert client.stdin is not None
+        assert client.stdout is not None
         client.stdin.write(json.dumps({"call": call} | arguments) + "\n")
         client.stdin.flush()
         assert select.select([client.stdout], [], [], ANSWER_S_MAX)[0], f"the client of {self.label} does not answer {call!r}"
