@@ -38,6 +38,7 @@ def attack(schedule: Schedule, folder: Path) -> None:
                 raise
             print(f" | equal after {settled_s:.2f} s, {time.monotonic() - begun:.1f} s in all", flush=True)
         cluster.check_all()
+        print(cluster.summary(), flush=True)
 
 
 def schedule_of(seed: int, count: int) -> Schedule:

@@ -35,6 +35,7 @@ KEYS, COUNTERS, FORWARDED = 6, 2, 2
 PROMOTABLE_S_MAX = 10.0
 CONVERGE_S_MAX = 30.0
 DAMAGE_SHARE = 0.03
+LOST_EVENT = "writes that were never replicated are dropped"
 _CUTS: dict[Cut, Direction] = {"both": "both", "from_primary": "ab", "to_primary": "ba"}
 
 
@@ -51,6 +52,8 @@ class RunningCluster:
         """Replicas that have not been told of the latest promotion yet."""
         self._files: list[Path] = []
         self.promotions = 0
+        self.skipped = 0
+        """Promotions left out."""
 
     # --- who is who ---------------------------------------------------------------------------------
     @property
@@ -114,6 +117,7 @@ class RunningCluster:
         """Left out if that replica cannot become whole in time: a mixture must not be promoted."""
         node = self._replicas[which]
         if not node.is_up or not self._wait_promotable(node):
+            self.skipped += 1
             return
         former = self.nodes[self.primary]
         busy = set(self._traffic)
@@ -133,8 +137,8 @@ class RunningCluster:
 
     def _wait_promotable(self, node: Node) -> bool:
         def whole() -> bool:
-            status = node.status()
-            return bool(status) and not status["syncing"] and bool(status["followed"])
+            identity = node.identity()
+            return identity is not None and not identity.syncing and bool(identity.followed) and bool(node.status())
 
         try:
             return bool(wait_until(whole, PROMOTABLE_S_MAX, "the replica is whole"))
@@ -236,6 +240,17 @@ class RunningCluster:
         for node in self.nodes:
             final = node.ask("dump", keys=keys, counters=counters)["final"]
             assert_correct(load(files), final)
+
+    def summary(self) -> str:
+        """What has happened, to see that the faults were any."""
+        logs = [node.instance.log() for node in self.nodes]
+        copies, lost = (sum(log.count(f'"{event}"') for log in logs) for event in ("full copy begins", LOST_EVENT))
+        flips = sum(node.flips for node in self.nodes)
+        events = len(load(path for path in self._files if path.exists()))
+        return (
+            f"{events} operations, {self.promotions} promotions ({self.skipped} left out), {copies} full copies, "
+            f"{lost} times writes dropped, {flips} flipped bytes"
+        )
 
     def describe(self) -> str:
         """For people, when something failed."""

@@ -23,6 +23,8 @@ PAUSE_S = 0.002
 """Between two operations: the histories of a round stay small enough to be checked in no time."""
 RETRY_S = 0.05
 LARGE_BYTES = 20_000
+FLOOD_BYTES = 1_000
+"""Small enough to lie in the log itself; of larger values it has only where they are."""
 
 
 class Traffic:
@@ -140,8 +142,8 @@ def flood(instance: str, size: int, deadline_s: float) -> dict[str, Any]:
         try:
             with shmcache.connect(f"shm://{instance}", timeout=CALL_S_MAX) as client:
                 while written < size and time.monotonic() < until:
-                    client.set(f"bulk{written}", bytes(LARGE_BYTES))
-                    written += LARGE_BYTES
+                    client.set(f"bulk{written}", bytes(FLOOD_BYTES))
+                    written += FLOOD_BYTES
         except ShmcacheError:
             time.sleep(RETRY_S)
     return {"written": written}

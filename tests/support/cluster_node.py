@@ -16,6 +16,7 @@ from typing import Any
 
 import shmcache
 from cli.replication import relay_call
+from shmcache.protocol.replication import Identity, ReplicationRegion
 from tests.support.corrupt import CorruptingProxy, Damage
 from tests.support.hosts import Host
 from tests.support.instance import RunningInstance, remove_objects
@@ -129,6 +130,17 @@ class Node:
             return dict(self.call("replicas", timeout=2.0))
         except shmcache.ShmcacheError:
             return {}
+
+    def identity(self) -> Identity | None:
+        """Who it is, from its shared memory; None if there is none."""
+        try:
+            region = ReplicationRegion.open(self.name)
+        except shmcache.ShmcacheError:
+            return None
+        try:
+            return region.identity()
+        finally:
+            region.close()
 
     # --- the way to the others ----------------------------------------------------------------------
     def connect(self, others: dict[int, str], seed: int) -> None:

@@ -231,9 +231,11 @@ class Schedule:
 
 
 def _overrun(replica: int, wait_s: float) -> list[Action]:
-    """A replica sleeps through more than the rings hold; it copies when it wakes."""
-    woken = Action("resume", "replica", replica, wait_s=wait_s)
-    return [Action("pause", "replica", replica), Action("overrun"), woken]
+    """A replica is down while more is written than the rings hold; it copies when it is back. (One that is only stopped
+    finds all of it in the queues of its connection.)
+    """
+    down = Action("kill", "replica", replica, "supervisor")
+    return [down, Action("overrun"), Action("restart", "replica", replica, wait_s=wait_s)]
 
 
 def _impaired(which: int, bad: dict[str, float], chance: random.Random) -> Action:
