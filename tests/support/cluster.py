@@ -33,8 +33,10 @@ LOG_BYTES = 256 << 10
 KEYS, COUNTERS, FORWARDED = 6, 2, 2
 """Of each round; so many forwarded ones for each node."""
 PROMOTABLE_S_MAX = 10.0
+REJOIN_S_MAX = 1.5
+SWITCHOVER_S_MAX = 15.0
 CONVERGE_S_MAX = 30.0
-DAMAGE_SHARE = 0.03
+DAMAGE_SHARE = 0.15
 LOST_EVENT = "writes that were never replicated are dropped"
 _CUTS: dict[Cut, Direction] = {"both": "both", "from_primary": "ab", "to_primary": "ba"}
 
@@ -52,8 +54,9 @@ class RunningCluster:
         """Replicas that have not been told of the latest promotion yet."""
         self._files: list[Path] = []
         self.promotions = 0
+        self.switchovers = 0
         self.skipped = 0
-        """Promotions left out."""
+        """Promotions and switch-overs left out or refused."""
 
     # --- who is who ---------------------------------------------------------------------------------
     @property
@@ -71,7 +74,7 @@ class RunningCluster:
         node = self._node(role, which)
         if part == "supervisor":
             return node.kill()
-        pid = node.child_pid(part)
+        pid = node.child_pid(part, self._round)
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -132,8 +135,55 @@ class RunningCluster:
             if other is not former:
                 self._to_follow.add(other.number)
         self._tell_followers()
+        self._busy_again(node, busy)
+
+    def switchover(self, which: int) -> None:
+        """With the writers at work at the former primary. If nobody can say how it ended, it is a promotion."""
+        node, former = self._replicas[which], self.nodes[self.primary]
+        if not node.is_up or not former.is_up:
+            return
+        try:
+            former.call("switchover", {"to": address_of(node.number)}, SWITCHOVER_S_MAX)
+        except shmcache.ResponseError as error:
+            if error.code != "UNAVAILABLE":
+                self.skipped += 1
+                return
+            self.promote(which)
+            return
+        except shmcache.ShmcacheError:
+            # Its relay is dead or away: it may have asked the replica before.
+            self.promote(which)
+            return
+        self.switchovers += 1
+        busy = set(self._traffic)
         for number in busy:
-            self._busy(self.nodes[number])
+            self._silence(self.nodes[number])
+        self.primary = node.number
+        for other in self._replicas:
+            if other is not former:
+                # It copies: the new primary's log is another one.
+                other.life += 1
+                self._to_follow.add(other.number)
+        self._tell_followers()
+        self._busy_again(node, busy)
+
+    def _busy_again(self, primary: Node, busy: set[int]) -> None:
+        self._busy(primary)
+        # The others show what is going to be dropped until they have the new primary's state; those that cannot get it
+        # before the heal are read again in the next round.
+        for other in self._replicas:
+            if other.number in busy and self._has_rejoined(other):
+                self._busy(other)
+
+    def _has_rejoined(self, node: Node) -> bool:
+        def rejoined() -> bool:
+            links = node.status().get("links", [])
+            return any(link["upstream"] == address_of(self.primary) and link["caught_up"] for link in links)
+
+        try:
+            return bool(wait_until(rejoined, REJOIN_S_MAX, "the replica has the new primary's state"))
+        except AssertionError:
+            return False
 
     def _wait_promotable(self, node: Node) -> bool:
         def whole() -> bool:
@@ -248,7 +298,7 @@ class RunningCluster:
         flips = sum(node.flips for node in self.nodes)
         events = len(load(path for path in self._files if path.exists()))
         return (
-            f"{events} operations, {self.promotions} promotions ({self.skipped} left out), {copies} full copies, "
+            f"{events} operations, {self.promotions} promotions, {self.switchovers} switch-overs ({self.skipped} left out), {copies} full copies, "
             f"{lost} times writes dropped, {flips} flipped bytes"
         )
 

@@ -96,13 +96,14 @@ class Node:
             self.resume()
             self.instance.kill()
 
-    def child_pid(self, part: str) -> int:
-        """Of a worker (the first), the router or the relay; 0 while there is none."""
+    def child_pid(self, part: str, number: int = 0) -> int:
+        """Of the router, the relay or a worker (in turn, by number); 0 while there is none."""
+        found = []
         for pid in self.instance.child_pids() if self.is_up else []:
             with contextlib.suppress(OSError):
                 if f"shmcache.server.{part}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return pid
-        return 0
+                    found.append(pid)
+        return found[number % len(found)] if found else 0
 
     def pause(self) -> None:
         """SIGSTOP everything, the supervisor first, so that it starts nothing meanwhile."""

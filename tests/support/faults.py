@@ -21,7 +21,7 @@ CUT_S_MAX = 4.0
 IMPAIRED_S_MAX = 4.0
 REST_S_MAX = 1.0
 JUMP_S_MAX = 3600.0
-ACTIONS_MAX = 10
+ACTIONS_MAX = 15
 """Per round, without the one that heals."""
 
 
@@ -63,6 +63,9 @@ class Cluster(Protocol):
         `which` is a wish. A write with ack=1 is on one replica, not on each: with several replicas, and
         writes that are judged by check_nothing_lost, the implementation takes the one that is furthest.
         """
+
+    def switchover(self, which: int) -> None:
+        """Hand the role over to a replica as planned: not even writes without acknowledgement are lost. It may be refused."""
 
     def heal(self) -> None:
         """All wires perfect, all processes running and continued, clocks as they are."""
@@ -114,6 +117,8 @@ class Action:
                 cluster.overrun()
             case "promote":
                 cluster.promote(self.which)
+            case "switchover":
+                cluster.switchover(self.which)
             case "heal":
                 cluster.heal()
             case _:
@@ -149,6 +154,7 @@ KINDS = (
     "restart",
     "overrun",
     "kill copy",
+    "switchover",
     "promote",
 )
 """Kinds of fault; a schedule can be restricted to some of them."""
@@ -180,9 +186,9 @@ class Schedule:
             if number < len(first):
                 kinds = [first[number]]
             else:
-                kinds = chance.choices(self.kinds, k=chance.randint(1, 2))
+                kinds = chance.choices(self.kinds, k=chance.randint(1, 3))
             actions = [action for kind in kinds for action in self._fault(kind, chance)]
-            if "promote" in kinds:
+            if {"promote", "switchover"} & set(kinds):
                 # An emptied replica that is promoted before it is full again loses everything, rightly.
                 actions = [dataclasses.replace(action, is_warm=True) for action in actions]
             assert len(actions) <= ACTIONS_MAX
@@ -226,6 +232,8 @@ class Schedule:
             case "clock", _, _:
                 jump_s = round(chance.choice((-1, 1)) * chance.choice((0.5, 5.0, 60.0, JUMP_S_MAX)), 1)
                 return [Action("jump_clock", role, which, seconds=jump_s, wait_s=rest_s)]
+            case "switchover", _, _:
+                return [Action("switchover", "replica", replica, wait_s=rest_s)]
             case _:
                 return [Action("promote", "replica", replica, wait_s=rest_s)]
 
