@@ -2,7 +2,7 @@
 no order is broken, and in the end all hold the same.
 
 A run is a number of clusters, each with its own seed and ROUNDS rounds; `FAULT_SEED` and `FAULT_ROUNDS` choose them:
-`FAULT_SEED=12 FAULT_ROUNDS=20 pytest --long tests/replication/test_fault_rounds.py` repeats the cluster of seed 12.
+`FAULT_SEED=12 FAULT_ROUNDS=40 pytest --long tests/replication/test_fault_rounds.py` repeats the cluster of seed 12.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 from tests.support.cluster import running_cluster
 from tests.support.faults import KINDS, Schedule, execute
 
-ROUNDS = 20
+ROUNDS = 40
 """Of one cluster."""
 LONG_ROUNDS = int(os.environ.get("FAULT_ROUNDS", 1000))
 LONG_SEED = int(os.environ.get("FAULT_SEED", 1))
