@@ -152,7 +152,7 @@ def test_every_kind_happens():
 
 
 def test_kinds_can_be_left_out():
-    schedule = Schedule(1, 50, 1, kinds_without("promote", "clock jump"))
+    schedule = Schedule(1, 50, 1, kinds_without("promote", "usurp", "clock jump"))
     kinds = {action.kind for faults in schedule.rounds() for action in faults.actions}
     assert kinds == {"kill", "restart", "pause", "resume", "partition", "impair", "overrun", "switchover", "heal"}
     with pytest.raises(ValueError, match="kinds are of"):

@@ -156,6 +156,7 @@ KINDS = (
     "kill copy",
     "switchover",
     "promote",
+    "usurp",
 )
 """Kinds of fault; a schedule can be restricted to some of them."""
 
@@ -188,7 +189,7 @@ class Schedule:
             else:
                 kinds = chance.choices(self.kinds, k=chance.randint(1, 3))
             actions = [action for kind in kinds for action in self._fault(kind, chance)]
-            if {"promote", "switchover"} & set(kinds):
+            if {"promote", "switchover", "usurp"} & set(kinds):
                 # An emptied replica that is promoted before it is full again loses everything, rightly.
                 actions = [dataclasses.replace(action, is_warm=True) for action in actions]
             assert len(actions) <= ACTIONS_MAX
@@ -215,8 +216,12 @@ class Schedule:
             case "restart", _, _:
                 return [Action("restart", role, which, is_warm=is_warm, wait_s=rest_s)]
             case "pause", _, _:
-                paused = Action("pause", "replica", replica, wait_s=_seconds(chance, PAUSE_S_MAX))
-                return [paused, Action("resume", "replica", replica)]
+                paused = Action("pause", role, which, wait_s=_seconds(chance, PAUSE_S_MAX))
+                return [paused, Action("resume", role, which)]
+            case "usurp", _, _:
+                # The primary is away, not dead: it comes back at the heal and does not know that it was replaced.
+                away = chance.choice((Action("pause"), Action("partition", which=replica)))
+                return [away, Action("promote", "replica", replica, wait_s=rest_s)]
             case "overrun", _, _:
                 return _overrun(replica, rest_s)
             case "partition", _, _:
