@@ -191,8 +191,11 @@ class RunningCluster:
             identity = node.identity()
             if identity is None or not node.status():
                 return False
-            # A switch-over that ended unheard has made it the primary already.
-            return identity.role == "primary" or (not identity.syncing and bool(identity.followed))
+            known = self.nodes[self.primary].identity()
+            if identity.role == "primary":
+                # Either a switch-over that ended unheard has made it the primary, or it was replaced and has not heard of it.
+                return known is not None and identity.epoch > known.epoch
+            return not identity.syncing and bool(identity.followed)
 
         try:
             return bool(wait_until(whole, PROMOTABLE_S_MAX, "the replica is whole"))
