@@ -145,6 +145,9 @@ class Link:
                     self._fetched(shard, result)
                 case "slice":
                     self._sliced(shard, result)
+                case _ if isinstance(result, ResponseError) and result.code == "STRANGER" and self.state == "following":
+                    # To an acknowledgement; other answers to these are not waited for.
+                    self.fail(f"the relay of {self.address} has begun anew")
         except (ProtocolError, EngineError, KeyError, TypeError, ValueError) as error:
             self.fail(f"the answer of {self.address} to {kind!r} is not as expected: {error!r}")
 

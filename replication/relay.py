@@ -142,8 +142,12 @@ class Relay:
                 )
                 if not link.merge:
                     self.region.store(Word.UPSTREAM_SHARDS, welcome.shards)
-                    if welcome.fork is not None:
+                    if welcome.fork is not None and not self._follows(welcome.history):
                         self._count_lost(link, welcome.fork)
+                    followed = link.followed()
+                    if followed is not None:
+                        # Before anything is applied: from then on the own logs go on past the fork.
+                        self._change(followed={link.address: followed})
                     if welcome.epoch != self.identity.epoch:
                         self._change(epoch=welcome.epoch)
                         self._tell_workers()
@@ -172,6 +176,10 @@ class Relay:
             return
         # What the own logs hold no longer leads from their beginning to these data: another lineage.
         self._change(syncing=False, followed={link.address: followed}, history=new_identity().history, fork=None)
+
+    def _follows(self, history: int) -> bool:
+        """Whether it has had data of that history already: then what its own logs hold behind the fork is not its own."""
+        return any(followed.history == history for followed in self.identity.followed.values())
 
     def _count_lost(self, link: Link, fork: Fork) -> None:
         """This instance was the primary before: what its successor never got is given up now, not in silence."""

@@ -155,7 +155,7 @@ class Owner:
     def mark_stale(self, cursor: int, slots: bytes | None, budget_us: int) -> int:
         """Mark the entries of these slots (None: all) as not confirmed, for about `budget_us`. Begin with cursor 0 and go on with what is
         returned until that is 0. Entries written meanwhile are not marked. A marked entry is served as ever, loses against any set or delete that
-        is applied, and is unmarked by a set with its own stamp and node."""
+        is applied, and is unmarked by a set with its own stamp, node, value and deadline."""
     def sweep_stale(self, cursor: int, slots: bytes | None, budget_us: int) -> tuple[int, int]:
         """Delete what is still marked, likewise in slices: (next cursor, how many were deleted). Each is an ordinary `delete` in the log, with a new
         stamp; it leaves no tombstone."""

@@ -25,7 +25,13 @@ class RelayCalls:
         match call:
             case "ack":
                 positions = {int(shard): int(position) for shard, position in arguments["positions"].items()}
-                news = relay.acks.ack(str(arguments["replica"]), positions, time.monotonic())
+                follower = relay.acks.followers.get(str(arguments["replica"]))
+                if follower is None:
+                    # This relay is a new process: who follows its logs has not noticed, and would never count.
+                    raise ResponseError("STRANGER", "this relay does not know that replica: greet it again")
+                # Its connection may be another one than that of its greeting.
+                follower.route = route
+                news = relay.acks.ack(follower.replica_id, positions, time.monotonic())
                 self._ring_workers([shard for shard in news if shard < relay.logs.shards])
                 return None
             case "hello":

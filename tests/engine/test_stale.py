@@ -120,3 +120,26 @@ def test_writes_during_the_marking_are_not_swept(writers: Writers):
     assert writer.command("DBSIZE") == count + 1
     assert writer.command("GET", "old1") == b"again"
     writer.owner.verify()
+
+
+def test_the_same_stamp_does_not_make_two_values_one(writers: Writers):
+    """Two primaries gave it at once, one of them already replaced: the lost value must not pass as confirmed."""
+    new_primary, old_primary = writers(), writers()
+    equal = []
+    for number in range(2000):
+        key = b"k%d" % number
+        new_primary.command("SET", key, "kept")
+        old_primary.command("SET", key, "lost")
+        (kept,), (lost,) = new_primary.records(), old_primary.records()
+        equal += [key] if kept.stamp == lost.stamp else []
+    assert equal, "both count from the same millisecond"
+    reader, cursor = new_primary.regions.reader(), 0
+    mark(old_primary)
+    while True:
+        cursor, _, records = reader.sync_slice(0, cursor, 1 << 20)
+        old_primary.owner.apply(records)
+        if not cursor:
+            break
+    sweep(old_primary)
+    assert [old_primary.command("GET", key) for key in equal] == [b"kept"] * len(equal)
+    assert old_primary.owner.digest() == new_primary.owner.digest()

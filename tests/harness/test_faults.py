@@ -75,8 +75,14 @@ class FakeCluster:
     def jump_clock(self, role, which, seconds):
         self._call("jump_clock")
 
+    def overrun(self):
+        self._call("overrun")
+
     def promote(self, which):
         self._call("promote")
+
+    def switchover(self, which):
+        self._call("switchover")
 
     def heal(self):
         self._call("heal")
@@ -116,7 +122,7 @@ def test_rounds_are_bounded_and_end_healed(schedule):
     for faults in schedule.rounds():
         assert faults.actions[-1].kind == "heal"
         assert 1 < len(faults.actions) <= ACTIONS_MAX + 1
-        assert faults.seconds <= 2 * max(PAUSE_S_MAX, CUT_S_MAX, IMPAIRED_S_MAX)
+        assert faults.seconds <= 3 * max(PAUSE_S_MAX, CUT_S_MAX, IMPAIRED_S_MAX)
         assert all(action.which < schedule.replicas for action in faults.actions)
         cluster = FakeCluster()
         execute(faults, cluster, sleep=lambda seconds: None)
@@ -140,15 +146,15 @@ def test_every_kind_happens():
     for faults in Schedule(3, len(KINDS), 2).rounds():
         execute(faults, cluster, sleep=lambda seconds: None)
     kills = {f"kill {part}" for part in ("relay", "worker", "router", "supervisor")}
-    others = {"pause", "resume", "partition", "impair", "jump_clock", "promote", "heal"}
+    others = {"pause", "resume", "partition", "impair", "jump_clock", "overrun", "switchover", "promote", "heal"}
     assert kills | others < set(cluster.calls)
     assert {"restart warm", "restart cold"} & set(cluster.calls)
 
 
 def test_kinds_can_be_left_out():
-    schedule = Schedule(1, 50, 1, kinds_without("promote", "clock jump"))
+    schedule = Schedule(1, 50, 1, kinds_without("promote", "usurp", "clock jump"))
     kinds = {action.kind for faults in schedule.rounds() for action in faults.actions}
-    assert kinds == {"kill", "restart", "pause", "resume", "partition", "impair", "heal"}
+    assert kinds == {"kill", "restart", "pause", "resume", "partition", "impair", "overrun", "switchover", "heal"}
     with pytest.raises(ValueError, match="kinds are of"):
         Schedule(1, 1, 1, ("earthquake",))
 

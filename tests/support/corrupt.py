@@ -37,14 +37,14 @@ class Corrupter:
     """One direction of one connection: pure, chunk in, chunk out."""
 
     def __init__(self, damage: Damage, seed: int) -> None:
-        self._damage, self._chance = damage, random.Random(seed)
+        self.damage, self._chance = damage, random.Random(seed)
         self._tail = b""
         self._seen = 0
         self.flips = 0
 
     def pass_on(self, chunk: bytes) -> bytes:
         """The same bytes, or one of them flipped."""
-        position = self._marked(chunk) if self._damage.marker else self._random(chunk)
+        position = self._marked(chunk) if self.damage.marker else self._random(chunk)
         if position is None:
             return chunk
         self.flips += 1
@@ -53,12 +53,12 @@ class Corrupter:
         return bytes(flipped)
 
     def _random(self, chunk: bytes) -> int | None:
-        if len(chunk) <= self._damage.longer_than or self._chance.random() >= self._damage.share:
+        if len(chunk) <= self.damage.longer_than or self._chance.random() >= self.damage.share:
             return None
         return self._chance.randrange(len(chunk))
 
     def _marked(self, chunk: bytes) -> int | None:
-        marker = self._damage.marker
+        marker = self.damage.marker
         # What could be the beginning of a marker that ends in this chunk; a match needs a byte of the chunk.
         text, before = self._tail + chunk, len(self._tail)
         self._tail = text[max(0, len(text) - len(marker) + 1) :]
@@ -66,7 +66,7 @@ class Corrupter:
         at = text.find(marker)
         while at >= 0:
             self._seen += 1
-            if self._seen == self._damage.occurrence:
+            if self._seen == self.damage.occurrence:
                 position = self._chance.randrange(max(0, at - before), at + len(marker) - before)
             at = text.find(marker, at + 1)
         return position
@@ -91,6 +91,7 @@ class CorruptingProxy:
         self._damage = damage
         self._lock = threading.Lock()
         self._corrupters: list[Corrupter] = []
+        self._damaged: list[Corrupter] = []
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -105,8 +106,11 @@ class CorruptingProxy:
             return sum(corrupter.flips for corrupter in self._corrupters)
 
     def change(self, damage: Damage) -> None:
-        """For connections from now on; `Damage()` lets everything pass."""
-        self._damage = damage
+        """For all connections from now on; `Damage()` lets everything pass."""
+        with self._lock:
+            self._damage = damage
+            for corrupter in self._damaged:
+                corrupter.damage = damage
 
     def close(self) -> None:
         """Close all connections and end."""
@@ -153,6 +157,8 @@ class CorruptingProxy:
         seed = self._seed * 1000 + len(self._corrupters)
         corrupter = Corrupter(self._damage if damaged else Damage(), seed)
         self._corrupters.append(corrupter)
+        if damaged:
+            self._damaged.append(corrupter)
         self._spawn(_pump, source, sink, corrupter)
 
     def _spawn(self, *call: object) -> None:

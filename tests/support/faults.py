@@ -21,7 +21,7 @@ CUT_S_MAX = 4.0
 IMPAIRED_S_MAX = 4.0
 REST_S_MAX = 1.0
 JUMP_S_MAX = 3600.0
-ACTIONS_MAX = 4
+ACTIONS_MAX = 15
 """Per round, without the one that heals."""
 
 
@@ -53,6 +53,9 @@ class Cluster(Protocol):
     def jump_clock(self, role: Role, which: int, seconds: float) -> None:
         """Shift a node's wall clock."""
 
+    def overrun(self) -> None:
+        """Write more at the primary than its log rings hold."""
+
     def promote(self, which: int) -> None:
         """Make a replica the primary; the old one is fenced and becomes a replica, in its place in the
         numbers.
@@ -60,6 +63,9 @@ class Cluster(Protocol):
         `which` is a wish. A write with ack=1 is on one replica, not on each: with several replicas, and
         writes that are judged by check_nothing_lost, the implementation takes the one that is furthest.
         """
+
+    def switchover(self, which: int) -> None:
+        """Hand the role over to a replica as planned: not even writes without acknowledgement are lost. It may be refused."""
 
     def heal(self) -> None:
         """All wires perfect, all processes running and continued, clocks as they are."""
@@ -107,8 +113,12 @@ class Action:
                 cluster.impair(self.which, dict(self.impairment))
             case "jump_clock":
                 cluster.jump_clock(self.role, self.which, self.seconds)
+            case "overrun":
+                cluster.overrun()
             case "promote":
                 cluster.promote(self.which)
+            case "switchover":
+                cluster.switchover(self.which)
             case "heal":
                 cluster.heal()
             case _:
@@ -142,7 +152,11 @@ KINDS = (
     "corrupt",
     "clock jump",
     "restart",
+    "overrun",
+    "kill copy",
+    "switchover",
     "promote",
+    "usurp",
 )
 """Kinds of fault; a schedule can be restricted to some of them."""
 
@@ -173,9 +187,9 @@ class Schedule:
             if number < len(first):
                 kinds = [first[number]]
             else:
-                kinds = chance.choices(self.kinds, k=chance.randint(1, 2))
+                kinds = chance.choices(self.kinds, k=chance.randint(1, 3))
             actions = [action for kind in kinds for action in self._fault(kind, chance)]
-            if "promote" in kinds:
+            if {"promote", "switchover", "usurp"} & set(kinds):
                 # An emptied replica that is promoted before it is full again loses everything, rightly.
                 actions = [dataclasses.replace(action, is_warm=True) for action in actions]
             assert len(actions) <= ACTIONS_MAX
@@ -193,13 +207,23 @@ class Schedule:
             case "kill", _, "supervisor":
                 killed = Action("kill", role, which, "supervisor", wait_s=rest_s)
                 return [killed, Action("restart", role, which, is_warm=is_warm)]
+            case "kill", _, "copy":
+                # The replica has just begun to copy when its primary dies.
+                killed = Action("kill", "primary", 0, "supervisor", wait_s=rest_s)
+                return [*_overrun(replica, rest_s / 4), killed, Action("restart", "primary")]
             case "kill", _, part:
                 return [Action("kill", role, which, part, wait_s=rest_s)]  # type: ignore[arg-type]
             case "restart", _, _:
                 return [Action("restart", role, which, is_warm=is_warm, wait_s=rest_s)]
             case "pause", _, _:
-                paused = Action("pause", "replica", replica, wait_s=_seconds(chance, PAUSE_S_MAX))
-                return [paused, Action("resume", "replica", replica)]
+                paused = Action("pause", role, which, wait_s=_seconds(chance, PAUSE_S_MAX))
+                return [paused, Action("resume", role, which)]
+            case "usurp", _, _:
+                # The primary is away, not dead: it comes back at the heal and does not know that it was replaced.
+                away = chance.choice((Action("pause"), Action("partition", which=replica)))
+                return [away, Action("promote", "replica", replica, wait_s=rest_s)]
+            case "overrun", _, _:
+                return _overrun(replica, rest_s)
             case "partition", _, _:
                 cut: Cut = chance.choice(("both", "both", "from_primary", "to_primary"))
                 return [Action("partition", which=replica, cut=cut, wait_s=_seconds(chance, CUT_S_MAX))]
@@ -213,8 +237,18 @@ class Schedule:
             case "clock", _, _:
                 jump_s = round(chance.choice((-1, 1)) * chance.choice((0.5, 5.0, 60.0, JUMP_S_MAX)), 1)
                 return [Action("jump_clock", role, which, seconds=jump_s, wait_s=rest_s)]
+            case "switchover", _, _:
+                return [Action("switchover", "replica", replica, wait_s=rest_s)]
             case _:
                 return [Action("promote", "replica", replica, wait_s=rest_s)]
+
+
+def _overrun(replica: int, wait_s: float) -> list[Action]:
+    """A replica is down while more is written than the rings hold; it copies when it is back. (One that is only stopped
+    finds all of it in the queues of its connection.)
+    """
+    down = Action("kill", "replica", replica, "supervisor")
+    return [down, Action("overrun"), Action("restart", "replica", replica, wait_s=wait_s)]
 
 
 def _impaired(which: int, bad: dict[str, float], chance: random.Random) -> Action:

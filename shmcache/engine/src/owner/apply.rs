@@ -126,10 +126,15 @@ impl Owner {
         }
     }
 
-    /// True if a stale entry is what the sync says the key has.
+    /// True if a stale entry is what the sync says the key has. The stamp alone does not say so: two primaries, of which one was replaced and did
+    /// not know it, may have given the same one to different values.
     #[inline]
     fn confirms(&self, found: &Found, record: &Record) -> bool {
-        found.meta.is_stale() && record.effect == Effect::Set && self.origin_of(found) == record.origin()
+        if !found.meta.is_stale() || record.effect != Effect::Set || self.origin_of(found) != record.origin() {
+            return false;
+        }
+        let entry = Entry { offset: found.offset, meta: found.meta, place: None };
+        self.value(&entry) == record.value && self.deadline(&entry) == record.deadline
     }
 
     /// A stale entry loses also to an older record. To readers of the own log an older record says nothing, so they are told of a new deletion first.
