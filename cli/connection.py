@@ -85,12 +85,11 @@ class ControlChannel:
 
         socket = self._sockets.get(endpoint) or self._connect(endpoint)
         self._request_id += 1
-        deadline = time.time() + self._timeout
-        header = frames.pack_header(
-            flags=frames.CONTROL, slot=slot, request_id=self._request_id, deadline_ms=int(deadline * 1000)
-        )
+        deadline = time.monotonic() + self._timeout
+        flag, deadline_us = frames.deadline_at(deadline, endpoint)
+        header = frames.pack_header(frames.CONTROL | flag, slot, 0, self._request_id, deadline_us)
         socket.send_multipart([header, codec.encode_control(name, arguments or {})])
-        while (left := deadline - time.time()) > 0:
+        while (left := deadline - time.monotonic()) > 0:
             if not socket.poll(min(int(left * 1000) + 1, CLIENT_POLL_MS)):
                 if endpoint in self._watches and (refusal := self._watches[endpoint].refusal()) is not None:
                     raise refusal

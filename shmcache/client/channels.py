@@ -89,14 +89,14 @@ class Channels:
 
         Whatever is not its plain reply is left to an exchange, which goes on from there. `timeout`: seconds.
         """
-        now, unix_ms = time.monotonic(), int((time.time() + timeout) * 1000) + 1
+        now = time.monotonic()
         target = route.target(request.slot, request.flags)
         used: dict[str, _Channel] = {}
         reply = None
         try:
             if target is not None and timeout >= _POLL_S:
                 channel = used[target.endpoint] = self._take(target.endpoint)
-                header = request.header(route.epoch, unix_ms)
+                header = request.header(route.epoch, now + timeout, target.endpoint)
                 if channel.send(request.number, header, request.payload):
                     reply = channel.receive()
                     if reply is not None and answers(reply, header):
@@ -106,7 +106,7 @@ class Channels:
                         # It was forwarded: the exchange waits until it is here.
                         request.outcome = None
                     request.is_sent(target, now)
-            deadline = Deadline(now + timeout, unix_ms, timeout)
+            deadline = Deadline(now + timeout, timeout)
             _drive(exchange(route, (request,), deadline, reply), used, self._take)
         finally:
             for channel in used.values():

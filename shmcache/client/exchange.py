@@ -105,10 +105,11 @@ class Request:
         """
         return all(map(is_repeatable, self.commands))
 
-    def header(self, epoch: int, deadline_ms: int) -> bytes:
-        """Of the message, which keeps its number when it is sent once more."""
+    def header(self, epoch: int, at: float, endpoint: str) -> bytes:
+        """Of the message, which keeps its number when it is sent once more. `at`: its deadline, monotonic clock."""
         number = self.number = self.number or next(_request_ids)
-        return frames.pack_header(self.flags, self.slot, epoch, number, deadline_ms)
+        flag, deadline_us = frames.deadline_at(at, endpoint)
+        return frames.pack_header(self.flags | flag, self.slot, epoch, number, deadline_us)
 
     def is_sent(self, target: Target, now: float) -> None:
         """Note that it went out. `now` on the monotonic clock."""
@@ -117,15 +118,14 @@ class Request:
 
 
 class Deadline(NamedTuple):
-    """`at` on the monotonic clock, `unix_ms` for the header, `timeout` in seconds for messages."""
+    """`at` on the monotonic clock, `timeout` in seconds for messages."""
 
     at: float
-    unix_ms: int
     timeout: float
 
     @staticmethod
     def after(timeout: float) -> "Deadline":
-        return Deadline(_clock() + timeout, int((time.time() + timeout) * 1000) + 1, timeout)
+        return Deadline(_clock() + timeout, timeout)
 
 
 def answers(reply: Reply, header: bytes) -> bool:
@@ -186,7 +186,7 @@ def _send_all(
             continue
         target = route.target(request.slot, request.flags)
         if target is not None:
-            header = request.header(route.epoch, deadline.unix_ms)
+            header = request.header(route.epoch, deadline.at, target.endpoint)
             sent = yield Send(target.endpoint, request.number, header, request.payload)
             if sent:
                 request.is_sent(target, now)
@@ -206,7 +206,7 @@ def _postpone(request: Request, idle: list[Request]) -> None:
 
 def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> None:
     if not reply.header[1] & frames.ERROR:
-        request.stamp = frames.deadline_of(reply.header)
+        request.stamp = frames.stamp_of(reply.header)
         request.outcome = reply.payload
         return
     refusal = decode_error(reply.payload)

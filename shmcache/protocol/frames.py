@@ -1,16 +1,21 @@
 """The 24-byte header of every ZeroMQ message (docs/protocol.md). No I/O.
 
 0        1       2         4           8                    16                   24
-| version | flags |  slot   |   epoch   |     request id     |  deadline, unix ms |   in a reply: the shard's last stamp
+| version | flags |  slot   |   epoch   |     request id     |    deadline, us    |   in a reply: the shard's last stamp
+
+Clocks of two hosts need not agree, so a deadline comes from another host as the time that is left, and becomes a moment
+of the host's monotonic clock (flag HOST_CLOCK) in the first process of the server that reads it. Processes of one host
+share that clock: their requests have it from the start, and time spent in queues counts.
 """
 
 import struct
+import time
 from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from ..limits import HEADER_BYTES
 
-VERSION: Final = 1
+VERSION: Final = 2
 SLOT_MAX: Final = 16383
 
 TRANSACTION: Final = 1
@@ -23,7 +28,9 @@ ERROR: Final = 8
 """Reply: the whole message was refused; the payload is one error."""
 OPTIONS: Final = 16
 """Request: a msgpack map of options stands before the batch."""
-FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS
+HOST_CLOCK: Final = 32
+"""Request: the deadline is a moment of this host's monotonic clock, not the time that is left."""
+FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK
 
 _HEADER = struct.Struct("<BBHIQQ")
 _pack = _HEADER.pack
@@ -32,34 +39,34 @@ assert _HEADER.size == HEADER_BYTES
 
 
 class Header(NamedTuple):
-    """One decoded header. `deadline_ms` is unix milliseconds, 0 = none; `epoch` 0 = does not say."""
+    """One decoded header. `deadline_us`: see above, 0 = none; `epoch` 0 = does not say."""
 
     flags: int
     slot: int
     epoch: int
     request_id: int
-    deadline_ms: int
+    deadline_us: int
 
 
 def pack_header(
-    flags: int = 0, slot: int = 0, epoch: int = 0, request_id: int = 0, deadline_ms: int = 0
+    flags: int = 0, slot: int = 0, epoch: int = 0, request_id: int = 0, deadline_us: int = 0
 ) -> bytes:
     """24 bytes. Numbers outside their field are our bug: `struct.error`."""
-    return _pack(VERSION, flags, slot, epoch, request_id, deadline_ms)
+    return _pack(VERSION, flags, slot, epoch, request_id, deadline_us)
 
 
 def unpack_header(data: bytes) -> Header:
     """Raises `ProtocolError` for another size, another version, unknown flags or a slot over 16383."""
     if len(data) != HEADER_BYTES:
         raise ProtocolError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
-    version, flags, slot, epoch, request_id, deadline_ms = _unpack(data)
+    version, flags, slot, epoch, request_id, deadline_us = _unpack(data)
     if version != VERSION:
         raise ProtocolError(f"protocol version {version}; this side speaks {VERSION}")
     if flags > FLAGS_ALL:
         raise ProtocolError(f"unknown flags {flags:#04x}")
     if slot > SLOT_MAX:
         raise ProtocolError(f"slot {slot} is not in 0..{SLOT_MAX}")
-    return Header(flags, slot, epoch, request_id, deadline_ms)
+    return Header(flags, slot, epoch, request_id, deadline_us)
 
 
 def request_id_of(data: bytes) -> int:
@@ -67,6 +74,36 @@ def request_id_of(data: bytes) -> int:
     return int.from_bytes(data[8:16], "little") if len(data) >= 16 else 0
 
 
-def deadline_of(data: bytes) -> int:
-    """The last field of a header: in a reply the shard's last stamp."""
+def stamp_of(data: bytes) -> int:
+    """The shard's last stamp, of a reply's header."""
     return int.from_bytes(data[16:24], "little")
+
+
+def deadline_at(at: float, endpoint: str) -> tuple[int, int]:
+    """Flag and field for a request to an endpoint that may be executed until `at`, of the own monotonic clock."""
+    if endpoint.startswith("ipc:"):
+        return HOST_CLOCK, int(at * 1e6) + 1
+    return 0, max(1, int((at - time.monotonic()) * 1e6))
+
+
+def to_host_clock(header: Header) -> Header:
+    """The header of a request that was just received, its deadline as processes of this host pass it on."""
+    if header.flags & HOST_CLOCK or not header.deadline_us:
+        return header
+    # Bounded, so that the sum fits its field.
+    at = min(header.deadline_us, 1 << 62) + time.monotonic_ns() // 1000
+    return header._replace(flags=header.flags | HOST_CLOCK, deadline_us=at)
+
+
+def to_time_left(header: Header) -> Header:
+    """The header as it goes to another host; a time that is up is told as the shortest there is."""
+    if not header.flags & HOST_CLOCK:
+        return header
+    left = max(1, header.deadline_us - time.monotonic_ns() // 1000) if header.deadline_us else 0
+    return header._replace(flags=header.flags & ~HOST_CLOCK, deadline_us=left)
+
+
+def is_late(header: Header) -> bool:
+    """Whether a request must not be executed any more. One that says what time is left has just come, and is not."""
+    deadline_us = header.deadline_us
+    return bool(deadline_us and header.flags & HOST_CLOCK) and time.monotonic_ns() // 1000 > deadline_us

@@ -109,6 +109,9 @@ class Routing:
             return self._refuse(message[:-2], None, "PROTOCOL", str(error))
         if header.flags & frames.CONTROL and self._control(message, header):
             return None
+        if header.deadline_us and not header.flags & frames.HOST_CLOCK:
+            header = frames.to_host_clock(header)
+            message[-2] = frames.pack_header(*header)
         shard = self._shard_of[header.slot]
         if self._forwards and not header.flags & (frames.READ_ONLY | frames.CONTROL):
             shard = self.upstream
@@ -152,6 +155,8 @@ class Routing:
             if key in lane.pending:
                 # A client that asks again under the same id: one of the two counts.
                 self._settle(key)
+            if shard == self.upstream:
+                message[-2] = frames.pack_header(*frames.to_time_left(header))
             if self._forward(shard, message):
                 lane.pending.add(key)
             else:

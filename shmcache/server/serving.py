@@ -112,8 +112,8 @@ class Service:
             header = frames.unpack_header(message[-2])
         except ProtocolError as error:
             return self._refuse(message[:-2], None, "PROTOCOL", str(error))
-        flags, slot, _, request_id, deadline_ms = header
-        if deadline_ms and time.time() * 1000 > deadline_ms:
+        flags, slot, _, request_id, deadline_us = header
+        if deadline_us and frames.is_late(header):
             return self._refuse(message[:-2], header, "DEADLINE", "the deadline passed before execution")
         if flags & frames.CONTROL:
             return self._control(message, header)

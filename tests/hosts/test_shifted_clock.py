@@ -5,6 +5,9 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+import shmcache
 from tests.support.instance import running_instance
 from tests.support.shifted_clock import ShiftedClock
 from tests.support.wire import Wire, wire
@@ -46,10 +49,7 @@ def test_jump_reaches_running_processes():
 
 
 def test_instance_follows_its_clock():
-    """TIME shows the jump without a restart; keys live on, one with a deadline expires with the clock.
-
-    Asked without a deadline: one in a frame is wall-clock time of the client, whose clock does not jump.
-    """
+    """TIME shows the jump without a restart; keys live on, one with a deadline expires with the clock."""
     with (
         ShiftedClock() as clock,
         running_instance(environment=clock.environment) as instance,
@@ -63,6 +63,41 @@ def test_instance_follows_its_clock():
         clock.jump(3600 + 700)
         assert abs(server_time(connection) - time.time() - 700) < 1
         assert connection.ask(["GET", "goes"], ["GET", "stays"]) == [None, b"1"]
+
+
+CLIENT = """
+import asyncio, sys, time
+import shmcache, shmcache.aio
+url, true_time, shift = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+assert abs(time.time() - true_time - shift) < 60
+
+async def ask():
+    async with shmcache.aio.connect(url, timeout=2) as client:
+        await client.set("async", b"2")
+        assert await client.get("async") == b"2"
+
+with shmcache.connect(url, timeout=2) as client:
+    client.set("sync", b"1")
+    assert client.get("sync") == b"1"
+    client.mset({"several": b"1", "of": b"2", "them": b"3"})
+asyncio.run(ask())
+"""
+
+
+@pytest.mark.parametrize("shift_s", [-3600, 3600], ids=["behind", "ahead"])
+@pytest.mark.parametrize("way", ["url", "tcp"])
+def test_client_whose_clock_is_wrong(shift_s: int, way: str):
+    """It is served in time: its deadline compares no clocks, by ipc as by tcp."""
+    with ShiftedClock() as clock, running_instance(workers=2) as instance:
+        clock.jump(shift_s)
+        subprocess.run(
+            [sys.executable, "-c", CLIENT, getattr(instance, way), str(time.time()), str(shift_s)],
+            env=os.environ | clock.environment,
+            check=True,
+            timeout=30,
+        )
+        with shmcache.connect(instance.url) as client:
+            assert client.mget("sync", "async") == [b"1", b"2"]
 
 
 def test_two_instances_have_two_clocks():

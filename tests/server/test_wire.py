@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -70,8 +71,8 @@ def test_malformed_payload_is_refused(connection: Wire, payload: bytes) -> None:
         [b"x"],
         [b"", b""],
         [b"x" * 23, b""],
-        [b"\x02" + bytes(23), b"\x90"],
-        [b"\x01\x80" + bytes(22), b"\x90"],
+        [b"\x01" + bytes(23), b"\x90"],
+        [b"\x02\x80" + bytes(22), b"\x90"],
     ],
 )
 def test_malformed_header_is_refused(connection: Wire, message: list[bytes]) -> None:
@@ -83,10 +84,26 @@ def test_malformed_header_is_refused(connection: Wire, message: list[bytes]) -> 
 
 def test_expired_deadline_is_not_executed(connection: Wire) -> None:
     """A request that comes too late changes nothing."""
-    late = time.time_ns() // 1_000_000 - 1
-    assert isinstance(connection.ask(["SET", b"{a}late", b"1"], deadline_ms=late), errors.CacheTimeout)
-    future = late + 60_000
-    assert connection.ask(["PING"], deadline_ms=future) == ["PONG"]
+    late = {"flags": frames.HOST_CLOCK, "deadline_us": time.monotonic_ns() // 1000 - 1}
+    assert isinstance(connection.ask(["SET", b"{b}late", b"1"], **late), errors.CacheTimeout)
+    assert connection.ask(["GET", b"{b}late"]) == [None]
+    future = late | {"deadline_us": late["deadline_us"] + 60_000_000}
+    assert connection.ask(["PING"], **future) == ["PONG"]
+    assert connection.ask(["PING"], deadline_us=60_000_000) == ["PONG"]
+
+
+def test_time_in_a_queue_counts(instance: RunningInstance) -> None:
+    """What a worker finds in its queue after its deadline is not executed, though its sender said only what is left."""
+    pid = instance.worker_pid()
+    with wire(instance.tcp) as connection:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            connection.send(["SET", b"{b}queued", b"1"], deadline_us=50_000)
+            time.sleep(0.3)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert isinstance(connection.receive()[1], errors.CacheTimeout)
+        assert connection.ask(["GET", b"{b}queued"]) == [None]
 
 
 def test_read_only_batch_refuses_writes(connection: Wire) -> None:

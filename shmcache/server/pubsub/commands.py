@@ -45,7 +45,7 @@ class Requests:
         except ProtocolError as error:
             return self._refuse(message, frames.request_id_of(message[-2]), "PROTOCOL", str(error))
         try:
-            if header.deadline_ms and header.deadline_ms < time.time() * 1000:
+            if frames.is_late(header):
                 return self._refuse(
                     message, header.request_id, "DEADLINE", "the deadline has passed; not executed"
                 )
