@@ -110,7 +110,7 @@ class PubSubCore:
             return self._socket
         self._disconnect()
         self._pid, self._endpoint = os.getpid(), endpoint
-        self._socket = open_sub(endpoint)
+        self._socket = open_sub(endpoint, self._client._access)
         self._state.probes.clear()
         for topic in self._state.entries:
             self._socket.subscribe(topic)
