@@ -24,6 +24,7 @@ from ..limits import (
 from ..protocol.channels import CHANNEL, PROBE, probed_topic
 from ..protocol.directory import Directory
 from ..protocol.security import Security
+from ..protocol.streams import stream_path
 from . import exit_codes
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
@@ -32,7 +33,8 @@ from .pubsub.core import HubCore
 from .pubsub.keyevents import LogEvents
 from .pubsub.link import UpstreamLink
 from .pubsub.replay import ReplayBuffer
-from .pubsub.side import Side
+from .pubsub.side import BATCH_BYTES, Side
+from .pubsub.streams import Streams
 from .router import raise_descriptor_limit
 from .stats import process_stats
 
@@ -57,7 +59,16 @@ class Hub:
         self._sides = [
             Side(self._context, settings, listen[at : at + 2], self._security) for at in range(0, len(listen), 2)
         ]
-        self._takers: dict[zmq.Socket[bytes], Callable[[], None]] = {}
+        self._streams = Streams(
+            stream_path(listen[1]),
+            settings["gid"],
+            settings["message_bytes"] + BATCH_BYTES,
+            settings["queue_messages"],
+            lambda message: self._requests.answer(message, local=True),
+            self._note_subscription,
+            self._flush,
+        )
+        self._takers: dict[Any, Callable[[], None]] = {}
         self._topic = b""
         self._parts: list[bytes] = []
         self._filled = 0
@@ -93,6 +104,9 @@ class Hub:
             for socket, take in ((side.control, self._answer), (side.out, self._note_subscriptions)):
                 self._takers[socket] = partial(take, side)
                 self._poller.register(socket, zmq.POLLIN)
+        self._streams.bind()
+        self._takers[self._streams.fileno()] = self._streams.serve
+        self._poller.register(self._streams.fileno(), zmq.POLLIN)
         return endpoints
 
     def run(self, stop: StopFlag) -> None:
@@ -170,6 +184,7 @@ class Hub:
         """Send what has been collected: a hundred messages of one request cost a subscriber one frame."""
         if self._parts:
             frame = b"".join(self._parts)
+            self._streams.send(frame)
             for side in self._sides:
                 if side.subscriptions:
                     side.out.send(frame, _NOW)
@@ -179,6 +194,7 @@ class Hub:
         self._link.tick(now)
         for side in self._sides:
             side.connections.update()
+        self._streams.listen()
         self.core.warn_dropped(now)
         self.core.replay.expire(time.time_ns() // 1_000_000)
         if self._events is not None and self._directory.version != self._version:
@@ -189,7 +205,7 @@ class Hub:
         return {
             "requests": self.core.counts["requests"],
             "refused": self.core.counts["refused"],
-            "clients": sum(side.connections.count for side in self._sides),
+            "clients": len(self._streams) + sum(side.connections.count for side in self._sides),
             "denied": self._security.denied,
             "handshakes_failed": sum(side.connections.failed for side in self._sides),
             "upstream": self._link.figures(),
@@ -201,6 +217,7 @@ class Hub:
         if self._events is not None:
             self._events.close()
         self._link.close()
+        self._streams.close()
         for side in self._sides:
             side.close()
         self._security.close()
@@ -216,8 +233,8 @@ def main() -> int:
     try:
         hub = Hub(settings, log)
         endpoints = hub.bind()
-    except (zmq.ZMQError, ConfigError) as error:
-        text = error.strerror if isinstance(error, zmq.ZMQError) else str(error)
+    except (zmq.ZMQError, OSError, ConfigError) as error:
+        text = str(error) if isinstance(error, ConfigError) else error.strerror
         report(settings, error=text, kind="Listen")
         return exit_codes.START_FAILED
     report(settings, ready=True, endpoints=endpoints, generation=hub.generation)

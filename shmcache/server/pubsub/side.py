@@ -14,7 +14,7 @@ from ..paths import remove_socket
 from ..sockets import ConnectionCounter, keep_alive, limit_router
 from .table import TOPIC_BYTES_MAX
 
-_BATCH_BYTES: Final = 1 << 20
+BATCH_BYTES: Final = 1 << 20
 """What a request may be larger than a message: a batch of small ones."""
 SUBSCRIBED: Final = 1
 Socket = zmq.Socket[bytes]
@@ -29,7 +29,7 @@ class Side:
         self._settings, self._endpoints, self._security = settings, endpoints, security
         self.local = endpoints[0].startswith("ipc://")
         self.control = context.socket(zmq.ROUTER)
-        limit_router(self.control, settings["message_bytes"] + _BATCH_BYTES)
+        limit_router(self.control, settings["message_bytes"] + BATCH_BYTES)
         self.control.router_handover = 1
         self.out = context.socket(zmq.XPUB)
         limit_router(self.out, TOPIC_BYTES_MAX + 64)
