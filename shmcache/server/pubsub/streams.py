@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from ...errors import ProtocolError
-from ...limits import CHANNEL_STREAM_READ_BYTES, CHANNEL_STREAMS_MAX, LISTEN_BACKLOG_CONNECTIONS
+from ...limits import (
+    CHANNEL_STREAM_READ_BYTES,
+    CHANNEL_STREAM_TOPICS_MAX,
+    CHANNEL_STREAMS_MAX,
+    LISTEN_BACKLOG_CONNECTIONS,
+)
 from ...protocol.channels import END, NONCE_BYTES, PROBE
 from ...protocol.streams import (
     FRAME,
@@ -26,7 +31,7 @@ from ...protocol.streams import (
     split_request,
 )
 from ..paths import remove_socket
-from .table import TOPIC_BYTES_MAX
+from .table import TOPIC_BYTES_MAX, is_whole
 
 _IN: Final = select.EPOLLIN
 _IN_OUT: Final = select.EPOLLIN | select.EPOLLOUT
@@ -36,6 +41,13 @@ _TOPIC_BYTES_MAX: Final = TOPIC_BYTES_MAX + 64
 def topic_of_frame(frame: bytes) -> bytes:
     """The topic, or probe, that a frame begins with."""
     return frame[: frame.find(END, 1 + NONCE_BYTES if frame[:1] == PROBE else 0) + 1]
+
+
+def _may_be_wanted(topic: bytes) -> bool:
+    """Whether it is a whole topic or a probe."""
+    if topic[:1] == PROBE:
+        return len(topic) <= _TOPIC_BYTES_MAX and topic_of_frame(topic) == topic
+    return len(topic) <= TOPIC_BYTES_MAX and is_whole(topic)
 
 
 class _Peer:
@@ -151,7 +163,7 @@ class Streams:
             self._flush()
             if reply is not None:
                 self._put(peer, record(REPLY, reply[-2] + reply[-1]))
-        elif kind == SUBSCRIBE and len(body) <= _TOPIC_BYTES_MAX and topic_of_frame(body) == body:
+        elif kind == SUBSCRIBE and _may_be_wanted(body) and len(peer.topics) < CHANNEL_STREAM_TOPICS_MAX:
             if body not in peer.topics:
                 peer.topics.add(body)
                 self._by_topic.setdefault(body, {})[peer.fd] = peer
