@@ -136,6 +136,7 @@ class StreamSub:
         self._records = Records(2 * MESSAGE_BYTES_MAX)
         self._frames: deque[bytes] = deque()
         self._unsent = bytearray()
+        self._stalled = False
         self._retry_at = 0.0
         self._open()
 
@@ -204,6 +205,12 @@ class StreamSub:
         if self._stream is not None:
             self._unsent += record(kind, topic)
             self._push()
+            if self._unsent and not self._stalled:
+                # Perhaps nobody reads here for a while, and what waits would wait with it. The hub never waits
+                # for us: if it takes nothing for so long it is stopped, and is not waited for again.
+                self._poll.register(self._stream, select.POLLOUT)
+                self._stalled = not self._poll.poll(CLIENT_POLL_MS)
+                self._push()
 
     def _push(self) -> None:
         """Connect, if need be, and send what waits."""
@@ -212,6 +219,7 @@ class StreamSub:
         if self._unsent and self._stream is not None:
             try:
                 del self._unsent[: self._stream.send(self._unsent)]
+                self._stalled = False
             except BlockingIOError:
                 pass
             except OSError:
