@@ -24,6 +24,8 @@ class Client(ClientCore):
     It connects at the first use; `await client` connects at once.
     """
 
+    _streams = False
+
     def __init__(
         self,
         url: str | None = None,

@@ -194,5 +194,11 @@ CHANNEL_TAIL_MS: Final = 5
 CHANNEL_RECEIVE_MESSAGES: Final = 10_000
 """Messages that a subscriber's own queue holds; further ones wait at the hub."""
 CHANNEL_POLL_MS: Final = 100
+CHANNEL_STREAMS_MAX: Final = 16_384
+"""Connections to a hub's plain unix socket; one more is closed at once."""
+CHANNEL_STREAM_TOPICS_MAX: Final = 4 * CHANNEL_SUBSCRIPTIONS_MAX
+"""Topics and probes of one such connection; one more ends it."""
+CHANNEL_STREAM_READ_BYTES: Final = 256 * 1024
+"""What one read from such a connection takes: the others' turn comes after it."""
 
 assert CHANNEL_LINK_S < CHANNEL_LINK_LOST_S

@@ -1,8 +1,8 @@
 """PUBLISH to a local subscriber, and fan-out to 100 of them, against Redis in the same run.
 
 Latency: this process publishes with the client, another one receives, and tells the clock of each arrival (one host, one
-clock). Fan-out: subscribers in a few processes that do as little as possible: plain SUB sockets here, plain sockets that
-count bytes of RESP there; the publisher sends prepared batches to both.
+clock). Fan-out: subscribers in a few processes that do as little as possible, over a plain unix socket each: they count records
+here, bytes of RESP there; the publisher sends prepared batches to both.
 """
 
 import multiprocessing
@@ -30,12 +30,13 @@ _READY = b"r"
 def run(keys: int) -> list[Row]:
     """`keys` messages in each test."""
     from shmcache.protocol.directory import Directory
+    from shmcache.protocol.streams import stream_path
 
     from . import temporary
 
     with temporary.instance(memory=64 << 20, workers=1, pin="false", channels="true", channel_queue=1_000_000) as name:
         directory = Directory.open(name)
-        out = directory.snapshot().hub_endpoints[1]
+        out = stream_path(directory.snapshot().hub_endpoints[1])
         directory.close()
         try:
             with redis_server() as (redis, path):
@@ -114,40 +115,30 @@ def _latency(name: str, redis: Any, path: str, messages: int) -> list[Row]:
 
 
 # --- fan-out --------------------------------------------------------------------------------------
-def _count_zmq(endpoint: str, subscribers: int, messages: int, pipe: Any) -> None:
-    import zmq
+def _count_records(path: str, subscribers: int, messages: int, pipe: Any) -> None:
+    import selectors
 
-    context = zmq.Context()
-    poller = zmq.Poller()
+    from shmcache.protocol.streams import FRAME, SUBSCRIBE, Records, record
+
+    selector = selectors.DefaultSelector()
     topic = b"c" + CHANNEL + b"\0"
-    waiting = set()
     for _ in range(subscribers):
-        socket = context.socket(zmq.SUB)
-        socket.rcvhwm = 0
-        socket.linger = 0
-        socket.connect(endpoint)
-        socket.subscribe(topic)
-        socket.subscribe(b"?" + os.urandom(8) + topic)
-        poller.register(socket, zmq.POLLIN)
-        waiting.add(socket)
-    while waiting:
-        for socket, _ in poller.poll():
-            socket.recv()
-            waiting.discard(socket)
+        connection = sockets.socket(sockets.AF_UNIX)
+        connection.connect(path)
+        connection.sendall(record(SUBSCRIBE, topic) + record(SUBSCRIBE, b"?" + os.urandom(8) + topic))
+        records = Records(1 << 20)
+        while not records.feed(connection.recv(65536)):
+            pass
+        selector.register(connection, selectors.EVENT_READ, records)
     pipe.send_bytes(_READY)
-    now = int(zmq.NOBLOCK)
     left = subscribers * messages
     at = len(topic)
     while left > 0:
-        for socket, _ in poller.poll():
-            receive = socket.recv
-            try:
-                for _ in range(256):
-                    left -= _messages(receive(now), at)
-            except zmq.Again:
-                pass
+        for key, _ in selector.select():
+            for kind, frame in key.data.feed(key.fileobj.recv(65536)):  # type: ignore[union-attr]
+                if kind == FRAME:
+                    left -= _messages(frame, at)
     pipe.send(time.perf_counter())
-    context.destroy(linger=0)
 
 
 def _messages(frame: bytes, at: int) -> int:
@@ -220,7 +211,7 @@ def _fan_out(name: str, out: str, redis: Any, path: str, messages: int) -> Row:
                 pipeline.execute()
 
         for _ in range(2):
-            ours = max(ours, _deliveries(_count_zmq, out, messages, publish_ours))
+            ours = max(ours, _deliveries(_count_records, out, messages, publish_ours))
             if redis is not None:
                 theirs = max(theirs, _deliveries(_count_resp, path, messages, publish_theirs))
     work = f"fan-out to {SUBSCRIBERS} subscribers"

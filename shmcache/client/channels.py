@@ -15,6 +15,7 @@ from ..protocol.frames import request_id_of
 from .access import Access
 from .exchange import Deadline, Reply, Request, Route, Send, Step, answers, exchange
 from .sockets import MORE_NOW, close_dealer, leave_alone, open_dealer
+from .streams import SCHEME, StreamChannel
 
 _Result = TypeVar("_Result")
 _POLL_S = CLIENT_POLL_MS / 1000
@@ -76,12 +77,15 @@ class _Channel:
         close_dealer(self.socket, self.watch)
 
 
+AnyChannel = _Channel | StreamChannel
+
+
 class Channels:
     """The pool of one client in one process."""
 
     def __init__(self, access: Access | None = None) -> None:
         self._access = access
-        self._free: defaultdict[str, list[_Channel]] = defaultdict(list)
+        self._free: defaultdict[str, list[AnyChannel]] = defaultdict(list)
         self._closed = False
 
     def ask(self, route: Route, request: Request, timeout: float) -> None:
@@ -91,7 +95,7 @@ class Channels:
         """
         now = time.monotonic()
         target = route.target(request.slot, request.flags)
-        used: dict[str, _Channel] = {}
+        used: dict[str, AnyChannel] = {}
         reply = None
         try:
             if target is not None and timeout >= _POLL_S:
@@ -114,20 +118,20 @@ class Channels:
 
     def run(self, steps: Generator[Step, object, _Result]) -> _Result:
         """Drive an exchange to its end."""
-        used: dict[str, _Channel] = {}
+        used: dict[str, AnyChannel] = {}
         try:
             return _drive(steps, used, self._take)
         finally:
             for channel in used.values():
                 self._give_back(channel)
 
-    def _take(self, endpoint: str) -> _Channel:
+    def _take(self, endpoint: str) -> AnyChannel:
         try:
             return self._free[endpoint].pop()
         except IndexError:
-            return _Channel(endpoint, self._access)
+            return StreamChannel(endpoint) if endpoint.startswith(SCHEME) else _Channel(endpoint, self._access)
 
-    def _give_back(self, channel: _Channel) -> None:
+    def _give_back(self, channel: AnyChannel) -> None:
         # A socket that is owed a reply is closed: what it may still hold unsent must not go out later.
         # So is one that never had any: nobody would look at its watch.
         if channel.owed or channel.watch is not None or self._closed:
@@ -149,7 +153,7 @@ class Channels:
 
 
 def _drive(
-    steps: Generator[Step, object, _Result], used: dict[str, _Channel], take: Callable[[str], _Channel]
+    steps: Generator[Step, object, _Result], used: dict[str, AnyChannel], take: Callable[[str], AnyChannel]
 ) -> _Result:
     answer: object = None
     try:
@@ -166,7 +170,7 @@ def _drive(
         return stop.value  # type: ignore[no-any-return]
 
 
-def _receive(used: dict[str, _Channel], until: float) -> Reply | None:
+def _receive(used: dict[str, AnyChannel], until: float) -> Reply | None:
     """One reply of any channel that is owed one; sleeps if there is none."""
     owed = [channel for channel in used.values() if channel.owed]
     left = until - time.monotonic()

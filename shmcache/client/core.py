@@ -6,7 +6,7 @@ import warnings
 import weakref
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from .._engine import DEBUG_BUILD, EngineError, Retired
 from ..errors import TooStale
@@ -49,6 +49,9 @@ NOT_READ = object()
 class ClientCore(CommandMethods, ChannelMethods):
     """Where the client is connected, and its commands as steps."""
 
+    _streams: ClassVar[bool] = True
+    """Whether its channels know the hub's plain unix socket."""
+
     def __init__(
         self,
         url: str | None = None,
@@ -76,7 +79,7 @@ class ClientCore(CommandMethods, ChannelMethods):
             assert address.endpoint is not None
             self._access = find_access(address.endpoint, address.options, keys)
             self._route = RouterRoute(address.endpoint, secured=self._access is not None)
-        self._hub = HubRoute(self._route)
+        self._hub = HubRoute(self._route, self._streams)
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached

@@ -9,9 +9,11 @@ from ..limits import CHANNEL_MESSAGE_BYTES_MAX
 from ..protocol import frames
 from ..protocol.channels import check_name, seen_from
 from ..protocol.codec import decode_results, encode_commands, encode_control
+from ..protocol.streams import stream_path
 from .arguments import Key, Value, plain
 from .exchange import Deadline, Request, Step, Target, exchange
 from .routes import LocalRoute, RouterRoute
+from .streams import SCHEME
 
 BATCH_BYTES_MAX = 256 * 1024
 BATCH_MESSAGES_MAX = 1_000
@@ -24,7 +26,9 @@ class HubRoute:
 
     epoch = 0
 
-    def __init__(self, route: LocalRoute | RouterRoute) -> None:
+    def __init__(self, route: LocalRoute | RouterRoute, streams: bool = True) -> None:
+        """`streams`: requests on this host go by the plain unix socket, else by ZeroMQ as to a shard."""
+        self._streams = streams
         self.where = f"the hub of {route.where}"
         self._route = route
         self.sees_workers = isinstance(route, LocalRoute)
@@ -41,7 +45,7 @@ class HubRoute:
     def messages(self) -> str:
         """Endpoint of the messages. After `prepare`."""
         if isinstance(self._route, LocalRoute):
-            return self._route.attach().snapshot.hub_endpoints[1]
+            return SCHEME + stream_path(self._route.attach().snapshot.hub_endpoints[1])
         assert self._remote is not None
         return self._remote[1]
 
@@ -57,7 +61,11 @@ class HubRoute:
                 return None
             if not snapshot.hub_pid or not snapshot.hub_endpoints:
                 return None
-            return Target(snapshot.hub_endpoints[0], (snapshot.hub_pid, snapshot.hub_generation))
+            control, messages, *_ = snapshot.hub_endpoints
+            return Target(
+                SCHEME + stream_path(messages) if self._streams else control,
+                (snapshot.hub_pid, snapshot.hub_generation),
+            )
         return None if self._remote is None else Target(self._remote[0], (0, 0))
 
     def forget(self) -> None:

@@ -26,6 +26,7 @@ from .arguments import Key
 from .exchange import Deadline
 from .hub import HubRoute, as_bytes, calling, hub_steps
 from .sockets import leave_alone, open_sub
+from .streams import SCHEME, StreamSub
 from .subscriber import Entry, Handler, Missed, Subscriber
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ class PubSubCore:
 
     def __init__(self, client: "ClientCore", ignore_subscribe_messages: bool = False) -> None:
         self._client = client
-        self._hub = HubRoute(client._route)
+        self._hub = HubRoute(client._route, client._streams)
         self._state = Subscriber(client.decode_responses)
         self._ignore = ignore_subscribe_messages
-        self._socket: zmq.Socket[bytes] | None = None
+        self._socket: zmq.Socket[bytes] | StreamSub | None = None
         self._endpoint = ""
         self._pid = os.getpid()
         self._heard_at = self._checked_at = 0.0
@@ -100,7 +101,7 @@ class PubSubCore:
         return {self._state.text(name_of(e.topic)): e.handler for e in entries if e.topic[:1] == kind}
 
     # --- socket ----------------------------------------------------------------------------------
-    def _connect(self) -> "zmq.Socket[bytes]":
+    def _connect(self) -> "zmq.Socket[bytes] | StreamSub":
         """The socket, subscribed to all that is wanted. After `prepare`."""
         endpoint = self._hub.messages
         if self._socket is not None and self._pid != os.getpid():
@@ -110,7 +111,10 @@ class PubSubCore:
             return self._socket
         self._disconnect()
         self._pid, self._endpoint = os.getpid(), endpoint
-        self._socket = open_sub(endpoint)
+        if endpoint.startswith(SCHEME):
+            self._socket = StreamSub(endpoint)
+        else:
+            self._socket = open_sub(endpoint, self._client._access)
         self._state.probes.clear()
         for topic in self._state.entries:
             self._socket.subscribe(topic)
@@ -137,7 +141,7 @@ class PubSubCore:
                 came = True
                 if answered is not None:
                     socket.unsubscribe(answered)
-        except zmq.Again:
+        except (zmq.Again, BlockingIOError):
             pass
         if came:
             self._heard_at = time.monotonic()

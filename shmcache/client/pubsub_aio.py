@@ -14,7 +14,11 @@ from ..protocol.channels import CHANNEL, PATTERN, SHARD
 from .arguments import Key
 from .loop import _wake
 from .pubsub import PubSubCore, PubSubSteps, Readable
+from .streams import StreamSub
 from .subscriber import Handler
+
+_HURRY_S = 0.01
+"""Between two looks at a plain socket that is not connected or takes nothing at present."""
 
 if TYPE_CHECKING:
     from ..aio import Client
@@ -31,7 +35,8 @@ class PubSub(PubSubCore):
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._socket is not None
-        watched = (loop, int(self._socket.get(zmq.FD)))
+        stream = isinstance(self._socket, StreamSub)
+        watched = (loop, self._socket.fd if stream else int(self._socket.get(zmq.FD)))
         if watched != self._watched:
             self._unwatch()
             loop.add_reader(watched[1], self._on_readable)
@@ -56,11 +61,18 @@ class PubSub(PubSubCore):
         if self._socket is None:
             await asyncio.sleep(max(0.0, until - time.monotonic()))
             return
+        stream = self._socket if isinstance(self._socket, StreamSub) else None
+        if stream is not None and stream.fd < 0:
+            self._unwatch()
+            await asyncio.sleep(max(0.0, min(until - time.monotonic(), _HURRY_S)))
+            return
         self._watch(loop)
-        while not self._socket.get(zmq.EVENTS) & zmq.POLLIN:
+        while stream is not None or not self._socket.get(zmq.EVENTS) & zmq.POLLIN:
             left = until - time.monotonic()
             if left <= 0:
                 break
+            if stream is not None and stream.hurried:
+                left = min(left, _HURRY_S)
             self._waiter = waiter = loop.create_future()
             timer = loop.call_later(left, _wake, waiter)
             try:
@@ -68,6 +80,8 @@ class PubSub(PubSubCore):
             finally:
                 self._waiter = None
                 timer.cancel()
+            if stream is not None:
+                break
 
     async def _drive(self, steps: PubSubSteps) -> Any:
         try:

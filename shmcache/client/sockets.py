@@ -64,10 +64,12 @@ def open_dealer(
     return socket, watch
 
 
-def open_sub(endpoint: str) -> "zmq.Socket[bytes]":
+def open_sub(endpoint: str, access: "Access | None" = None) -> "zmq.Socket[bytes]":
     """A SUB that connects in the background."""
     socket = _own_context().socket(zmq.SUB)
     _prepare(socket, endpoint, CHANNEL_RECEIVE_MESSAGES)
+    if access is not None and endpoint.startswith("tcp://"):
+        access.secure(socket)
     socket.connect(endpoint)
     return socket
 

@@ -3,14 +3,18 @@
 A process of its own, so that a flood of messages delays neither requests nor the shipping of the log.
 """
 
+import contextlib
 import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import zmq
 
+from ..errors import ConfigError
 from ..limits import (
     CHANNEL_POLL_MS,
     CHANNEL_TAIL_MS,
@@ -19,28 +23,25 @@ from ..limits import (
 )
 from ..protocol.channels import CHANNEL, PROBE, probed_topic
 from ..protocol.directory import Directory
+from ..protocol.security import Security
+from ..protocol.streams import stream_path
 from . import exit_codes
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
-from .paths import remove_socket
 from .pubsub.commands import Requests
 from .pubsub.core import HubCore
 from .pubsub.keyevents import LogEvents
 from .pubsub.link import UpstreamLink
 from .pubsub.replay import ReplayBuffer
-from .pubsub.table import TOPIC_BYTES_MAX
+from .pubsub.side import BATCH_BYTES, Side
+from .pubsub.streams import Streams
 from .router import raise_descriptor_limit
-from .sockets import ConnectionCounter, keep_alive, limit_router
 from .stats import process_stats
 
 _NOW: Final = int(zmq.NOBLOCK)
 _TICK_S: Final = 0.05
-_BATCH_BYTES: Final = 1 << 20
-"""What a request may be larger than a message: a batch of small ones."""
 FRAME_BYTES_MAX: Final = 16_384
 """A frame that has so much gets no further message."""
-SUBSCRIBED: Final = 1
-UNSUBSCRIBED: Final = 0
 
 
 class Hub:
@@ -53,17 +54,21 @@ class Hub:
         self.generation = secrets.randbits(63) | 1
         self._context = zmq.Context(io_threads=1)
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
-        self._control = self._context.socket(zmq.ROUTER)
-        limit_router(self._control, settings["message_bytes"] + _BATCH_BYTES)
-        self._control.router_handover = 1
-        self._out = self._context.socket(zmq.XPUB)
-        limit_router(self._out, TOPIC_BYTES_MAX + 64)
-        self._out.sndhwm = settings["queue_messages"]
-        # Every subscription is heard of, not only the first of its topic: they are counted.
-        self._out.setsockopt(zmq.XPUB_VERBOSER, 1)
-        for socket in (self._control, self._out):
-            keep_alive(socket)
-        self._connections = ConnectionCounter(self._out)
+        self._security = Security.from_settings(settings, log)
+        listen = settings["listen"]
+        self._sides = [
+            Side(self._context, settings, listen[at : at + 2], self._security) for at in range(0, len(listen), 2)
+        ]
+        self._streams = Streams(
+            stream_path(listen[1]),
+            settings["gid"],
+            settings["message_bytes"] + BATCH_BYTES,
+            settings["queue_messages"],
+            lambda message: self._requests.answer(message, local=True),
+            self._note_subscription,
+            self._flush,
+        )
+        self._takers: dict[Any, Callable[[], None]] = {}
         self._topic = b""
         self._parts: list[bytes] = []
         self._filled = 0
@@ -72,7 +77,9 @@ class Hub:
             settings["replay_messages"], settings["replay_seconds"], settings["replay_bytes"]
         )
         self.core = HubCore(self.generation, replay, self._send, log)
-        self._link = UpstreamLink(self._context, self._poller, self.core, settings["message_bytes"], log)
+        self._link = UpstreamLink(
+            self._context, self._poller, self.core, self._security, settings["message_bytes"], log
+        )
         self._requests = Requests(
             self.core, settings["message_bytes"], self._link.forward, self.set_upstreams, self._figures
         )
@@ -81,30 +88,25 @@ class Hub:
 
     def set_upstreams(self, endpoints: list[str]) -> None:
         """Join the channels to the instance behind these routers; an empty list ends that. One is used at
-        a time.
+        a time. Raises ConfigError: no key for one of them.
         """
+        self._security.check((), endpoints)
         self._link.set_upstreams(endpoints)
         self._requests.forwards = bool(endpoints)
 
     def bind(self) -> list[str]:
         """Listen; returns the endpoints with the ports in force, in the directory's order. Raises
-        zmq.ZMQError.
+        zmq.ZMQError, ConfigError.
         """
         endpoints = []
-        for socket, endpoint in zip((self._control, self._out) * 2, self._settings["listen"], strict=False):
-            if endpoint.startswith("ipc://"):
-                remove_socket(endpoint)
-            try:
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
-                raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-            last = socket.getsockopt(zmq.LAST_ENDPOINT)
-            assert isinstance(last, bytes)
-            endpoints.append(last.rstrip(b"\0").decode())
-            if endpoint.startswith("ipc://") and self._settings["gid"] >= 0:
-                os.chown(endpoint.removeprefix("ipc://"), -1, self._settings["gid"])
-                os.chmod(endpoint.removeprefix("ipc://"), 0o660)
-            self._poller.register(socket, zmq.POLLIN)
+        for side in self._sides:
+            endpoints += side.bind()
+            for socket, take in ((side.control, self._answer), (side.out, self._note_subscriptions)):
+                self._takers[socket] = partial(take, side)
+                self._poller.register(socket, zmq.POLLIN)
+        self._streams.bind()
+        self._takers[self._streams.fileno()] = self._streams.serve
+        self._poller.register(self._streams.fileno(), zmq.POLLIN)
         return endpoints
 
     def run(self, stop: StopFlag) -> None:
@@ -113,10 +115,9 @@ class Hub:
         due = 0.0
         while not stop.set:
             for socket, _ in self._poller.poll(wait_ms):
-                if socket is self._control:
-                    self._answer()
-                elif socket is self._out:
-                    self._note_subscriptions()
+                take = self._takers.get(socket)
+                if take is not None:
+                    take()
                 elif not socket.closed:
                     self._link.readable(socket)
             if self._requests.forwards:
@@ -130,15 +131,11 @@ class Hub:
                 self._tick(now)
             self._flush()
 
-    def _answer(self) -> None:
-        receive, answer, send = (
-            self._control.recv_multipart,
-            self._requests.answer,
-            self._control.send_multipart,
-        )
+    def _answer(self, side: Side) -> None:
+        receive, answer, send = side.control.recv_multipart, self._requests.answer, side.control.send_multipart
         try:
             for _ in range(DRAIN_MESSAGES_MAX):
-                reply = answer(receive(_NOW))
+                reply = answer(receive(_NOW), side.local)
                 self._flush()
                 if reply is not None:
                     try:
@@ -148,31 +145,29 @@ class Hub:
         except zmq.Again:
             pass
 
-    def _note_subscriptions(self) -> None:
-        table, link = self.core.table, self._link
-        try:
+    def _note_subscriptions(self, side: Side) -> None:
+        with contextlib.suppress(zmq.Again):
             for _ in range(DRAIN_MESSAGES_MAX):
-                message = self._out.recv(_NOW)
-                if not message:
-                    continue
-                topic = message[1:]
-                if message[0] == SUBSCRIBED:
-                    if topic[:1] == PROBE:
-                        if not link.holds_back(probed_topic(topic), topic):
-                            self.core.answer_probe(topic)
-                        continue
-                    first = table.add(topic)
-                    if first:
-                        link.subscribe(topic)
-                    elif first is None and table.refused & (table.refused - 1) == 0:
-                        # At the 1st, 2nd, 4th, 8th ... refusal: whoever floods us shall not fill the disk,
-                        # too.
-                        self._log.warning("subscriptions refused: over a limit", refused=table.refused)
-                elif message[0] == UNSUBSCRIBED and topic[:1] != PROBE and table.remove(topic):
-                    link.unsubscribe(topic)
-        except zmq.Again:
-            pass
+                change = side.subscription()
+                if change is not None:
+                    self._note_subscription(*change)
         self._flush()
+
+    def _note_subscription(self, added: bool, topic: bytes) -> None:
+        table, link = self.core.table, self._link
+        if topic[:1] == PROBE:
+            if added and not link.holds_back(probed_topic(topic), topic):
+                self.core.answer_probe(topic)
+        elif not added:
+            if table.remove(topic):
+                link.unsubscribe(topic)
+        else:
+            first = table.add(topic)
+            if first:
+                link.subscribe(topic)
+            elif first is None and table.refused & (table.refused - 1) == 0:
+                # At the 1st, 2nd, 4th, 8th ... refusal: whoever floods us shall not fill the disk, too.
+                self._log.warning("subscriptions refused: over a limit", refused=table.refused)
 
     def _send(self, topic: bytes, message: bytes) -> None:
         """Put a message into the frame that is being filled, if that has the same topic; else begin
@@ -188,12 +183,18 @@ class Hub:
     def _flush(self) -> None:
         """Send what has been collected: a hundred messages of one request cost a subscriber one frame."""
         if self._parts:
-            self._out.send(b"".join(self._parts), _NOW)
+            frame = b"".join(self._parts)
+            self._streams.send(frame)
+            for side in self._sides:
+                if side.subscriptions:
+                    side.out.send(frame, _NOW)
             self._parts, self._topic, self._filled = [], b"", 0
 
     def _tick(self, now: float) -> None:
         self._link.tick(now)
-        self._connections.update()
+        for side in self._sides:
+            side.connections.update()
+        self._streams.listen()
         self.core.warn_dropped(now)
         self.core.replay.expire(time.time_ns() // 1_000_000)
         if self._events is not None and self._directory.version != self._version:
@@ -204,7 +205,9 @@ class Hub:
         return {
             "requests": self.core.counts["requests"],
             "refused": self.core.counts["refused"],
-            "clients": self._connections.count,
+            "clients": len(self._streams) + sum(side.connections.count for side in self._sides),
+            "denied": self._security.denied,
+            "handshakes_failed": sum(side.connections.failed for side in self._sides),
             "upstream": self._link.figures(),
             "log_missed_bytes": self._events.missed_bytes if self._events else 0,
         } | process_stats()
@@ -214,13 +217,11 @@ class Hub:
         if self._events is not None:
             self._events.close()
         self._link.close()
-        self._connections.close()
-        for socket in (self._control, self._out):
-            socket.close(linger=1000)
+        self._streams.close()
+        for side in self._sides:
+            side.close()
+        self._security.close()
         self._context.term()
-        for endpoint in self._settings["listen"]:
-            if endpoint.startswith("ipc://"):
-                remove_socket(endpoint)
 
 
 def main() -> int:
@@ -229,11 +230,12 @@ def main() -> int:
     configure_logs(settings["log_level"], settings["log_format"])
     log = logger(process="hub", instance=settings["instance"], pid=os.getpid())
     raise_descriptor_limit()
-    hub = Hub(settings, log)
     try:
+        hub = Hub(settings, log)
         endpoints = hub.bind()
-    except zmq.ZMQError as error:
-        report(settings, error=error.strerror, kind="Listen")
+    except (zmq.ZMQError, OSError, ConfigError) as error:
+        text = str(error) if isinstance(error, ConfigError) else error.strerror
+        report(settings, error=text, kind="Listen")
         return exit_codes.START_FAILED
     report(settings, ready=True, endpoints=endpoints, generation=hub.generation)
     log.debug("hub ready", endpoints=endpoints, generation=hub.generation)

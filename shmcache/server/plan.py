@@ -146,15 +146,19 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
     channels = config.channels
     listen = [ipc_endpoint(plan.folder, plan.instance, part) for part in ("hub", "channels")]
     security = Security(**security_settings(config))
+    routers = config.network.listen
     if channels.channels_listen:
-        if security.needs_curve(channels.channels_listen):
+        secured = security.needs_curve(channels.channels_listen)
+        if routers and all(security.needs_curve(endpoint) != secured for endpoint in routers):
             raise ConfigError(
-                "channels_listen: the hub does not encrypt yet: listen on loopback, or turn encryption off with --curve off"
+                "channels_listen: CURVE there and none at the router, or the other way round: clients, who ask the router "
+                "for it, do the same at both. Let both be loopback or both not, or say --curve on or --curve off"
             )
         host, _, port = channels.channels_listen.rpartition(":")
         listen += [channels.channels_listen, f"{host}:{int(port) + 1 if int(port) else 0}"]
-    elif config.network.listen and not security.needs_curve(config.network.listen[0]):
-        listen += [config.network.listen[0].rpartition(":")[0] + ":*"] * 2
+    elif routers:
+        listen += [routers[0].rpartition(":")[0] + ":*"] * 2
+    security.check(listen, channels.channels_upstream)
     return {
         "instance": plan.instance,
         "listen": listen,
@@ -165,6 +169,7 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "replay_bytes": channels.channel_replay_bytes,
         "notify": channels.notify,
         "upstream": list(channels.channels_upstream),
+        "security": security_settings(config),
         "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,

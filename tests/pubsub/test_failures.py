@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from typing import Any
 
@@ -13,6 +14,8 @@ import shmcache
 from shmcache.client.subscriber import Missed
 from shmcache.protocol import frames
 from shmcache.protocol.channels import pack_message, unpack_messages
+from shmcache.protocol.codec import encode_commands
+from shmcache.protocol.streams import REQUEST, SUBSCRIBE, Records, record, stream_path
 from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.wire import wire
 
@@ -24,7 +27,8 @@ def hub_stats(instance: RunningInstance) -> dict[str, Any]:
         return connection.control("stats")["hub"]  # type: ignore[no-any-return]
 
 
-def test_slow_subscriber_loses_is_told_and_slows_nobody() -> None:
+@pytest.mark.parametrize("way", ["stream", "zmq"])
+def test_slow_subscriber_loses_is_told_and_slows_nobody(way: str) -> None:
     """One that does not read loses what its queue cannot hold, learns how many, and the hub counts and
     warns.
     """
@@ -36,15 +40,16 @@ def test_slow_subscriber_loses_is_told_and_slows_nobody() -> None:
     ):
         slow = client.pubsub(ignore_subscribe_messages=True)
         slow.subscribe("flood")
-        # As if it had a small queue of its own: the other end shall fill up.
-        slow._socket.close(linger=0)
-        context = zmq.Context.instance()
-        slow._socket = context.socket(zmq.SUB)
-        slow._socket.linger = 0
-        slow._socket.rcvhwm = 10
-        slow._socket.rcvbuf = 10_000
-        slow._socket.connect(slow._endpoint)
-        slow._socket.subscribe(b"cflood\0")
+        if way == "zmq":
+            # As if it had a small queue of its own: the other end shall fill up.
+            slow._socket.close(linger=0)
+            context = zmq.Context.instance()
+            slow._socket = context.socket(zmq.SUB)
+            slow._socket.linger = 0
+            slow._socket.rcvhwm = 10
+            slow._socket.rcvbuf = 10_000
+            slow._socket.connect(instance.snapshot().hub_endpoints[1])
+            slow._socket.subscribe(b"cflood\0")
         quick = client.pubsub(ignore_subscribe_messages=True)
         quick.subscribe("flood")
         watcher = client.pubsub(ignore_subscribe_messages=True)
@@ -127,7 +132,8 @@ def test_end_of_a_burst_that_was_dropped_is_noticed(with_channels: RunningInstan
         client.publish("tail-loss", "1")
         messages(subscriber, 1)
         subscriber._socket.unsubscribe(b"ctail-loss\0")
-        wait_until(lambda: client.publish("tail-loss", "never comes") == 0)
+        wait_until(lambda: client.pubsub_numsub("tail-loss") == [(b"tail-loss", 0)])
+        assert client.publish("tail-loss", "never comes") == 0
         subscriber._socket.subscribe(b"ctail-loss\0")
         (gap,) = messages(subscriber, 1)
         assert isinstance(gap, Missed)
@@ -180,6 +186,51 @@ def test_hostile_input_leaves_the_hub_alive(with_channels: RunningInstance, ways
                 socket.close()
             wait_until(lambda: client.publish("still-there", "yes") == 1)
     assert with_channels.hub_pid() == pid
+
+
+def test_hostile_streams_leave_the_hub_alive(with_channels: RunningInstance) -> None:
+    """Malformed, cut and oversized records end their connection, and what it was subscribed to, alone."""
+    pid = with_channels.hub_pid()
+    path = stream_path(with_channels.snapshot().hub_endpoints[1])
+    hostile = [b"\0\0\0\0+", b"\xff\xff\xff\xffr", b"\x01\0\0\0x", record(SUBSCRIBE, b"c" + b"x" * 9_000 + b"\0")]
+    hostile += [record(SUBSCRIBE, topic) for topic in (b"", b"c", b"news", b"c\0c\0")]
+    with shmcache.connect(with_channels.url) as client, client.pubsub(True) as subscriber:
+        subscriber.subscribe("streams")
+        for data in hostile:
+            with socket.socket(socket.AF_UNIX) as stranger:
+                stranger.settimeout(5)
+                stranger.connect(path)
+                stranger.sendall(record(SUBSCRIBE, b"cstreams\0"))
+                wait_until(lambda: client.publish("streams", "x") == 2)
+                stranger.sendall(data)
+                while stranger.recv(65536):
+                    pass
+            wait_until(lambda: client.publish("streams", "x") == 1)
+        for message in HOSTILE[2:-1]:
+            with socket.socket(socket.AF_UNIX) as stranger:
+                stranger.settimeout(5)
+                stranger.connect(path)
+                stranger.sendall(record(REQUEST, b"".join(message)))
+                assert stranger.recv(65536)[4:5] == b"r"
+        with socket.socket(socket.AF_UNIX) as stranger:
+            # A record that is cut is not executed.
+            stranger.connect(path)
+            stranger.sendall(record(REQUEST, frames.pack_header() + encode_commands([("PUBLISH", "cut", "x")]))[:-1])
+        assert client.publish("streams", "last") == 1
+    assert with_channels.hub_pid() == pid
+    assert all(c["channel"] != b"cut" for c in hub_stats(with_channels)["by_channel"])
+
+
+def test_records_come_whole_however_they_are_cut() -> None:
+    """Any cut of a stream gives the same records."""
+    wanted = [(SUBSCRIBE, b"topic"), (REQUEST, b""), (SUBSCRIBE, b"x" * 300)]
+    data = b"".join(record(kind, body) for kind, body in wanted)
+    for step in (1, 2, 3, 4, 5, 7, 64, 299, len(data)):
+        records = Records(1_000)
+        got = [found for at in range(0, len(data), step) for found in records.feed(data[at : at + step])]
+        assert got == wanted, step
+    with pytest.raises(shmcache.errors.ProtocolError):
+        Records(10).feed(record(SUBSCRIBE, b"x" * 10))
 
 
 def test_flood_of_requests_is_answered_by_errors_not_by_death(with_channels: RunningInstance) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from ...errors import BadChannel, LimitExceeded, ProtocolError, ResponseError
+from ...errors import BadChannel, ConfigError, LimitExceeded, ProtocolError, ResponseError
 from ...limits import CHANNEL_UPSTREAMS_MAX, CLIENT_BATCH_COMMANDS_MAX
 from ...protocol import codec, frames
 from ...protocol.channels import CHANNEL, RESERVED_PREFIX, SHARD, check_name, is_local, topic_of
@@ -35,8 +35,8 @@ class Requests:
         self.forwards = False
         """Whether there is an upstream hub at present."""
 
-    def answer(self, message: list[bytes]) -> list[bytes] | None:
-        """The reply to one message; None if its sender cannot be answered."""
+    def answer(self, message: list[bytes], local: bool) -> list[bytes] | None:
+        """The reply to one message; None if its sender cannot be answered. `local`: it came by a unix socket."""
         self._core.counts["requests"] += 1
         if len(message) < 3:
             return None
@@ -50,7 +50,7 @@ class Requests:
                     message, header.request_id, "DEADLINE", "the deadline has passed; not executed"
                 )
             if header.flags & frames.CONTROL:
-                results = [self._control(*codec.decode_control(message[-1]))]
+                results = [self._control(*codec.decode_control(message[-1]), local)]
             else:
                 commands = codec.decode_commands(message[-1])
                 if len(commands) > CLIENT_BATCH_COMMANDS_MAX:
@@ -61,6 +61,8 @@ class Requests:
             return self._refuse(message, header.request_id, "PROTOCOL", str(error))
         except LimitExceeded as error:
             return self._refuse(message, header.request_id, "LIMIT", str(error))
+        except ConfigError as error:
+            return self._refuse(message, header.request_id, "ERR", str(error))
         message[-2] = frames.pack_header(request_id=header.request_id)
         message[-1] = payload
         return message
@@ -127,7 +129,7 @@ class Requests:
         return ResponseError("ERR", "unknown PUBSUB subcommand or wrong number of arguments")
 
     # --- control calls ---------------------------------------------------------------------------
-    def _control(self, call: str, arguments: dict[str, Any]) -> Any:
+    def _control(self, call: str, arguments: dict[str, Any], local: bool) -> Any:
         core = self._core
         if call == "ping":
             return {"generation": core.generation}
@@ -151,6 +153,9 @@ class Requests:
             return self._forwarded(arguments.get("messages"))
         if call == "upstream":
             if "endpoints" in arguments:
+                if not local:
+                    # Else everyone who may publish could carry all channels off to a host of his own.
+                    raise ProtocolError("upstream: the endpoints are set from this host only, by its unix socket")
                 endpoints = arguments["endpoints"]
                 if (
                     not isinstance(endpoints, list)

@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from ...errors import ProtocolError
+from ...errors import ConfigError, ProtocolError
 from ...limits import (
     CHANNEL_CONFIRM_S,
     CHANNEL_FORWARDS_MAX,
@@ -35,6 +35,7 @@ from ...protocol.channels import (
     seen_from,
     unpack_messages,
 )
+from ...protocol.security import Security
 from .commands import Forwarded
 from .core import HubCore
 
@@ -45,9 +46,16 @@ class UpstreamLink:
     """The way to the upstream hub, or the search for it."""
 
     def __init__(
-        self, context: "zmq.Context[Socket]", poller: zmq.Poller, core: HubCore, message_bytes: int, log: Any
+        self,
+        context: "zmq.Context[Socket]",
+        poller: zmq.Poller,
+        core: HubCore,
+        security: Security,
+        message_bytes: int,
+        log: Any,
     ) -> None:
         self._context, self._poller, self._core, self._log = context, poller, core, log
+        self._security = security
         self._message_bytes = message_bytes
         self.endpoints: list[str] = []
         self._turn = 0
@@ -217,7 +225,13 @@ class UpstreamLink:
         if self._router is not None:
             self._close(self._router)
             self._turn = (self._turn + 1) % len(self.endpoints)
-        self._router = self._open(zmq.DEALER, self.endpoints[self._turn])
+        try:
+            self._router = self._open(zmq.DEALER, self.endpoints[self._turn])
+        except ConfigError as error:
+            # The keys were there when the endpoint was set.
+            self._router = None
+            self._log.warning("upstream cannot be joined", endpoint=self.endpoints[self._turn], reason=str(error))
+            return
         self._call(self._router, "channels", wait=True)
 
     def _found(self, message: list[bytes]) -> None:
@@ -237,8 +251,8 @@ class UpstreamLink:
         try:
             self._control = self._open(zmq.DEALER, control)
             self._sub = self._open(zmq.SUB, messages)
-        except zmq.ZMQError as error:
-            self._log.warning("upstream hub's endpoint is unusable", endpoint=control, reason=error.strerror)
+        except (zmq.ZMQError, ConfigError) as error:
+            self._log.warning("upstream hub's endpoint is unusable", endpoint=control, reason=str(error))
             self._drop()
             return
         for topic in (*self._core.table.counts, *self._core.table.prefixes):
@@ -271,7 +285,12 @@ class UpstreamLink:
         socket.maxmsgsize = 2 * self._message_bytes + (1 << 20)
         socket.rcvhwm = socket.sndhwm = HIGH_WATER_MESSAGES
         socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 1000
-        socket.connect(endpoint)
+        try:
+            self._security.client(socket, endpoint)
+            socket.connect(endpoint)
+        except (zmq.ZMQError, ConfigError):
+            socket.close(linger=0)
+            raise
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
