@@ -136,6 +136,8 @@ IDENTITY_SAVE_MS: Final = 100
 """How often a replica notes how far it has come. What it applied since then it applies again: that changes nothing."""
 REPLICATION_LOOK_S: Final = 1.0
 """How often a router looks whether its instance has a relay by now."""
+CLOCK_ASK_S: Final = 1.0
+"""How often the router of a replica that forwards asks its primary for its clock."""
 RELAY_POLL_MS: Final = 20
 """Longest sleep of a relay."""
 SWITCHOVER_S_MAX: Final = 10.0

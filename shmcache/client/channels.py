@@ -100,7 +100,7 @@ class Channels:
         try:
             if target is not None and timeout >= _POLL_S:
                 channel = used[target.endpoint] = self._take(target.endpoint)
-                header = request.header(route.epoch, now + timeout, target.endpoint)
+                header = request.header(route, now + timeout, target.endpoint)
                 if channel.send(request.number, header, request.payload):
                     reply = channel.receive()
                     if reply is not None and answers(reply, header):

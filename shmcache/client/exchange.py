@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, NamedTuple, Protocol
 
-from ..errors import ShmcacheError, Unavailable
+from ..errors import CacheTimeout, ShmcacheError, Unavailable
 from ..limits import ARRIVAL_POLL_MS, CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
+from ..protocol.clocks import RemoteClock
 from ..protocol.codec import decode_error
 from ..protocol.commands import Args, is_repeatable
 from .policy import Next, Silence, after_silence, retry_delay, silence_error, tries_again
@@ -62,6 +63,8 @@ class Route(Protocol):
     where: str
     """For messages to people."""
     epoch: int
+    clock: RemoteClock
+    """Of the host there; not known, and not needed, where that is this host."""
     sees_workers: bool
     """Whether a change of `target` tells that a worker was replaced."""
 
@@ -105,11 +108,11 @@ class Request:
         """
         return all(map(is_repeatable, self.commands))
 
-    def header(self, epoch: int, at: float, endpoint: str) -> bytes:
+    def header(self, route: "Route", at: float, endpoint: str) -> bytes:
         """Of the message, which keeps its number when it is sent once more. `at`: its deadline, monotonic clock."""
         number = self.number = self.number or next(_request_ids)
-        flag, deadline_us = frames.deadline_at(at, endpoint)
-        return frames.pack_header(self.flags | flag, self.slot, epoch, number, deadline_us)
+        flag, deadline_us = frames.deadline_at(at, endpoint, route.clock)
+        return frames.pack_header(self.flags | flag, self.slot, route.epoch, number, deadline_us)
 
     def is_sent(self, target: Target, now: float) -> None:
         """Note that it went out. `now` on the monotonic clock."""
@@ -150,7 +153,7 @@ def exchange(
         if reply is not None:
             request = waiting.pop(frames.request_id_of(reply.header), None)
             if request is not None:
-                _take(route, request, reply, idle)
+                _take(route, request, reply, idle, deadline)
         else:
             _review(route, waiting, idle, deadline)
         reply = None
@@ -186,7 +189,7 @@ def _send_all(
             continue
         target = route.target(request.slot, request.flags)
         if target is not None:
-            header = request.header(route.epoch, deadline.at, target.endpoint)
+            header = request.header(route, deadline.at, target.endpoint)
             sent = yield Send(target.endpoint, request.number, header, request.payload)
             if sent:
                 request.is_sent(target, now)
@@ -204,12 +207,16 @@ def _postpone(request: Request, idle: list[Request]) -> None:
         idle.append(request)
 
 
-def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> None:
+def _take(route: Route, request: Request, reply: Reply, idle: list[Request], deadline: Deadline) -> None:
     if not reply.header[1] & frames.ERROR:
         request.stamp = frames.stamp_of(reply.header)
         request.outcome = reply.payload
         return
     refusal = decode_error(reply.payload)
+    if isinstance(refusal, CacheTimeout) and route.clock.ahead_us is not None and _clock() < deadline.at:
+        # Too late by a clock that is not the one there any more: another host answers at that address, or it has started anew.
+        route.clock.forget()
+        return _postpone(request, idle)
     if not tries_again(refusal):
         request.outcome = refusal
         return

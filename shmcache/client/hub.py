@@ -31,6 +31,8 @@ class HubRoute:
         self._streams = streams
         self.where = f"the hub of {route.where}"
         self._route = route
+        # The hub is on the router's host.
+        self.clock = route.clock
         self.sees_workers = isinstance(route, LocalRoute)
         self._remote: tuple[str, str] | None = None
 

@@ -14,6 +14,7 @@ from typing import Any
 from .._engine import Reader
 from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError, ShmcacheError, Unavailable
 from ..protocol import frames
+from ..protocol.clocks import RemoteClock
 from ..protocol.attach import open_reader
 from ..protocol.codec import decode_results, encode_control
 from ..protocol.commands import SlotMap
@@ -59,6 +60,7 @@ class LocalRoute:
     def __init__(self, instance: str, decode: bool) -> None:
         self.where = f"instance {instance!r}"
         self.epoch = 0
+        self.clock = RemoteClock()
         self.attachment: Attachment | None = None
         self._replication: tuple[ReplicationRegion | None, int] = (None, -1)
         """The region, and the directory's version at which it was looked for."""
@@ -208,13 +210,14 @@ class RouterRoute:
     def __init__(self, endpoint: str, secured: bool = False) -> None:
         self.where = f"{endpoint} (with CURVE)" if secured else endpoint
         self.epoch = 0
+        self.clock = RemoteClock()
         self._target = Target(endpoint, (0, 0))
         self.known: SlotMap | None = None
 
     @property
     def ready(self) -> bool:
         """Whether `slots` are known."""
-        return self.known is not None
+        return self.known is not None and self.clock.ahead_us is not None
 
     @property
     def slots(self) -> SlotMap:
@@ -229,8 +232,8 @@ class RouterRoute:
         self.known = None
 
     def prepare(self, deadline: Deadline) -> Generator[Step, Any, None]:
-        """Ask the router for the topology, once."""
-        if self.known is not None:
+        """Ask the router for the topology and its clock, once."""
+        if self.ready:
             return
         request = Request(0, 0, frames.CONTROL, encode_control("topology", {}))
         yield from exchange(self, [request], deadline)
@@ -238,7 +241,8 @@ class RouterRoute:
             assert request.outcome is not None
             raise Unavailable(f"no router answers at {self.where}: {request.outcome}") from request.outcome
         results = decode_results(request.outcome)
-        self.known, self.epoch = read_topology(results[0] if results else None)
+        self.known, self.epoch, clock_us = read_topology(results[0] if results else None)
+        self.clock.learn(clock_us)
 
     def target(self, slot: int, flags: int = 0) -> Target | None:
         return self._target
@@ -251,8 +255,8 @@ class RouterRoute:
         """The router forwards by slot: an old topology costs a needless split, no correctness."""
 
 
-def read_topology(answer: Any) -> tuple[SlotMap, int]:
-    """(Slot map, epoch) of a `topology` reply. Raises `ProtocolError`."""
+def read_topology(answer: Any) -> tuple[SlotMap, int, int]:
+    """(Slot map, epoch, microseconds of the clock there) of a `topology` reply. Raises `ProtocolError`."""
     if isinstance(answer, Exception):
         raise answer
     shard_of: list[int] = [0] * (frames.SLOT_MAX + 1)
@@ -261,7 +265,7 @@ def read_topology(answer: Any) -> tuple[SlotMap, int]:
         for first, last, shard in ranges:
             shard_of[first : last + 1] = [shard] * (last + 1 - first)
         if len(shard_of) == frames.SLOT_MAX + 1 and max(shard_of) < len(answer["shards"]):
-            return SlotMap.of(array.array("H", shard_of), len(answer["shards"])), int(answer["epoch"])
+            return SlotMap.of(array.array("H", shard_of), len(answer["shards"])), int(answer["epoch"]), int(answer["clock_us"])
     raise ProtocolError("the topology reply is not as documented")
 
 

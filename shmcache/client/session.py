@@ -100,7 +100,7 @@ def sole_request(
     """The one message that a command with one key needs; None if it is another one or the route not known
     yet.
     """
-    slots = route.known
+    slots = route.known if route.ready else None
     if slots is None or args[0] not in SINGLE_KEY or len(args) < 2:
         return None
     slot = slot_of_key(args[1])

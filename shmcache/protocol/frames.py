@@ -3,9 +3,9 @@
 0        1       2         4           8                    16                   24
 | version | flags |  slot   |   epoch   |     request id     |    deadline, us    |   in a reply: the shard's last stamp
 
-Clocks of two hosts need not agree, so a deadline comes from another host as the time that is left, and becomes a moment
-of the host's monotonic clock (flag HOST_CLOCK) in the first process of the server that reads it. Processes of one host
-share that clock: their requests have it from the start, and time spent in queues counts.
+A deadline is a moment of the receiving host's monotonic clock (flag HOST_CLOCK): processes of one host share it, others learn it
+(clocks.py), so that time spent in queues and on the wire counts. Who does not know it yet says what time is left; that becomes a moment in the first
+process of the server that reads it.
 """
 
 import struct
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ProtocolError
 from ..limits import HEADER_BYTES
+from .clocks import RemoteClock
 
 VERSION: Final = 2
 SLOT_MAX: Final = 16383
@@ -29,7 +30,7 @@ ERROR: Final = 8
 OPTIONS: Final = 16
 """Request: a msgpack map of options stands before the batch."""
 HOST_CLOCK: Final = 32
-"""Request: the deadline is a moment of this host's monotonic clock, not the time that is left."""
+"""Request: the deadline is a moment of the receiver's monotonic clock, not the time that is left."""
 FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK
 
 _HEADER = struct.Struct("<BBHIQQ")
@@ -79,10 +80,12 @@ def stamp_of(data: bytes) -> int:
     return int.from_bytes(data[16:24], "little")
 
 
-def deadline_at(at: float, endpoint: str) -> tuple[int, int]:
-    """Flag and field for a request to an endpoint that may be executed until `at`, of the own monotonic clock."""
+def deadline_at(at: float, endpoint: str, clock: RemoteClock | None = None) -> tuple[int, int]:
+    """Flag and field for a request to an endpoint that may be executed until `at`, of the own monotonic clock; `clock`: the one there."""
     if endpoint.startswith("ipc:"):
         return HOST_CLOCK, int(at * 1e6) + 1
+    if clock is not None and clock.ahead_us is not None:
+        return HOST_CLOCK, max(1, int(at * 1e6) + clock.ahead_us)
     return 0, max(1, int((at - time.monotonic()) * 1e6))
 
 
@@ -95,12 +98,12 @@ def to_host_clock(header: Header) -> Header:
     return header._replace(flags=header.flags | HOST_CLOCK, deadline_us=at)
 
 
-def to_time_left(header: Header) -> Header:
-    """The header as it goes to another host; a time that is up is told as the shortest there is."""
-    if not header.flags & HOST_CLOCK:
+def to_remote_clock(header: Header, clock: RemoteClock) -> Header:
+    """The header as it goes to another host, whose clock is known."""
+    if not header.flags & HOST_CLOCK or not header.deadline_us:
         return header
-    left = max(1, header.deadline_us - time.monotonic_ns() // 1000) if header.deadline_us else 0
-    return header._replace(flags=header.flags & ~HOST_CLOCK, deadline_us=left)
+    assert clock.ahead_us is not None
+    return header._replace(deadline_us=min(max(1, header.deadline_us + clock.ahead_us), (1 << 64) - 1))
 
 
 def is_late(header: Header) -> bool:

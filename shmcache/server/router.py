@@ -87,6 +87,8 @@ class Router:
                 except zmq.Again:
                     pass
             self._routing.expire()
+            if self._upstream:
+                self._routing.ask_clock()
             self._fronts.update()
 
     def close(self) -> None:
@@ -141,6 +143,8 @@ class Router:
             back = self._context.socket(zmq.DEALER)
             limit_router(back, -1)
             keep_alive(back)
+            # What is not sent because nobody is there is refused at once, and not sent to who comes later.
+            back.immediate = 1
             try:
                 self._security.client(back, upstream)
             except ConfigError as error:

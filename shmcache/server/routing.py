@@ -1,21 +1,25 @@
 """What the router decides: where a request goes, what waits, what is refused. No sockets here."""
 
+import contextlib
 import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ProtocolError, ShmcacheError
-from ..limits import ROUTER_BACKLOG_BYTES_MAX
+from ..limits import CLOCK_ASK_S, ROUTER_BACKLOG_BYTES_MAX
 from ..protocol import codec, frames
+from ..protocol.clocks import RemoteClock
 from ..protocol.directory import SLOTS, DirectorySnapshot
 from .replicating import CALLS as RELAY_CALLS
 from .stats import router_stats
 from .topology import relay_addresses, topology
 
 Message = list[bytes]
+_CLOCK_ROUTE: Final = b"clock of the primary"
+"""In the place of a client: answers to this router itself."""
 Key = tuple[bytes, int]
 """Route and request id of a request: its identity as long as it is outstanding."""
 
@@ -50,6 +54,8 @@ class Routing:
         self._lanes = [Lane() for _ in range(len(snapshot.shards) + 1)]
         self.upstream = len(snapshot.shards)
         self._forwards = False
+        self.upstream_clock = RemoteClock()
+        self._ask_clock_at = 0.0
         self._per_client_max: int = settings["outstanding_per_client"]
         self._per_shard_max: int = settings["outstanding_per_shard"]
         self._wait_s: float = settings["unavailable_wait_ms"] / 1000
@@ -82,14 +88,34 @@ class Routing:
             yield record.shard, record.endpoints[0] if up else None
 
     def set_forwarding(self, forwards: bool) -> None:
-        """Whether writes go to the primary; the process has opened or closed the way there."""
+        """Whether writes go to the primary; the process has opened or closed the way there. They wait until `ask_clock` is answered."""
         lane = self._lanes[self.upstream]
         for key in lane.pending:
             self._settle(key)
         lane.pending.clear()
-        self._forwards = lane.up = forwards
+        self._forwards, lane.up = forwards, False
+        self.upstream_clock.forget()
+        self._ask_clock_at = 0.0
         if not forwards:
             self.expire(everything=True)
+
+    def ask_clock(self) -> None:
+        """Ask the primary for its clock, in which it is to be told deadlines, as often as it is due: its host may be another one by now."""
+        now = self._clock()
+        if not self._forwards or now < self._ask_clock_at:
+            return
+        header = frames.pack_header(frames.CONTROL)
+        if self._forward(self.upstream, [_CLOCK_ROUTE, header, codec.encode_control("topology", {})]):
+            self._ask_clock_at = now + CLOCK_ASK_S
+
+    def _learn_clock(self, payload: bytes) -> None:
+        """The answer. One that says nothing of a clock leaves it unknown, and forwarded writes waiting."""
+        with contextlib.suppress(ProtocolError, LookupError, TypeError, ValueError):
+            self.upstream_clock.learn(int(codec.decode_results(payload)[0]["clock_us"]))
+            lane = self._lanes[self.upstream]
+            if self._forwards and not lane.up:
+                lane.up = True
+                self.flush(self.upstream)
 
     def flush(self, shard: int) -> None:
         """Forward what has waited for the shard's worker."""
@@ -129,6 +155,8 @@ class Routing:
 
     def reply(self, message: Message) -> None:
         """Handle one message from a worker."""
+        if message[0] == _CLOCK_ROUTE:
+            return self._learn_clock(message[-1])
         if len(message) >= 3:
             key = (message[0], frames.request_id_of(message[-2]))
             for lane in self._lanes:
@@ -156,7 +184,7 @@ class Routing:
                 # A client that asks again under the same id: one of the two counts.
                 self._settle(key)
             if shard == self.upstream:
-                message[-2] = frames.pack_header(*frames.to_time_left(header))
+                message[-2] = frames.pack_header(*frames.to_remote_clock(header, self.upstream_clock))
             if self._forward(shard, message):
                 lane.pending.add(key)
             else:

@@ -4,6 +4,7 @@ import struct
 from typing import Any
 
 from ..errors import Unavailable
+from ..protocol.clocks import now_us
 from ..protocol.directory import SLOTS, DirectorySnapshot
 from ..protocol.replication import ReplicationRegion
 
@@ -28,6 +29,7 @@ def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
             {"shard": record.shard, "endpoints": list(record.endpoints)} for record in snapshot.shards
         ],
         "slots": slot_ranges(snapshot.slots),
+        "clock_us": now_us(),
     }
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shmcache.errors import ProtocolError
 from shmcache.protocol import frames
+from shmcache.protocol.clocks import RemoteClock
 
 U64 = st.integers(0, 2**64 - 1)
 
@@ -59,6 +60,11 @@ def test_deadlines_of_two_hosts() -> None:
     assert flag == 0
     assert 1_000_000 < left <= 2_000_000
     assert frames.deadline_at(at - 10, "tcp://h:1") == (0, 1), "0 would be none"
+    clock = RemoteClock()
+    clock.learn(1_000_000)
+    flag, there = frames.deadline_at(at, "tcp://h:1", clock)
+    assert flag == frames.HOST_CLOCK
+    assert 2_900_000 < there <= 3_000_001, "two seconds after what the clock there showed"
 
 
 @given(st.integers(0, 2**64 - 1))
@@ -69,15 +75,20 @@ def test_deadline_on_its_way(left: int) -> None:
     here = frames.to_host_clock(received)
     assert frames.to_host_clock(here) == here
     assert frames.unpack_header(frames.pack_header(*here)) == here
-    there = frames.to_time_left(here)
-    assert there.flags == frames.READ_ONLY
-    assert (there.deadline_us == 0) == (left == 0)
-    assert there.deadline_us <= left
+    for theirs in (0, time.monotonic_ns() // 1000, 1 << 63):
+        clock = RemoteClock()
+        clock.learn(theirs)
+        there = frames.to_remote_clock(here, clock)
+        assert there.flags == here.flags
+        assert (there.deadline_us == 0) == (left == 0)
+        frames.pack_header(*there)
     assert not frames.is_late(here._replace(deadline_us=0))
 
 
 def test_late() -> None:
-    """A moment that has passed is late, and is told another host as the shortest time."""
+    """A moment that has passed is late; told in another clock it is as late there."""
     past = frames.Header(frames.HOST_CLOCK, 0, 0, 1, time.monotonic_ns() // 1000 - 5)
     assert frames.is_late(past)
-    assert frames.to_time_left(past).deadline_us == 1
+    clock = RemoteClock()
+    clock.learn(1000)
+    assert frames.to_remote_clock(past, clock).deadline_us < 1000
