@@ -22,6 +22,7 @@ from .options import (
     LogConfig,
     MemoryConfig,
     NetworkConfig,
+    PersistenceConfig,
     ReplicationConfig,
     SecurityConfig,
     format_size,
@@ -40,6 +41,7 @@ class Config(BaseModel):
     memory: MemoryConfig = MemoryConfig()
     network: NetworkConfig = NetworkConfig()
     replication: ReplicationConfig = ReplicationConfig()
+    persistence: PersistenceConfig = PersistenceConfig()
     security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     channels: ChannelsConfig = ChannelsConfig()

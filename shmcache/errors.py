@@ -6,6 +6,8 @@ ShmcacheError
 ├── InstanceExists           another server of that name runs already
 ├── LayoutMismatch           a region was written by another layout version
 ├── NoSpace                  /dev/shm or the memory cgroup is full
+├── DamagedFile              a snapshot or log file is not what was written; names the file and the offset
+├── NotDurable               a write is applied in memory, but not on disk; or refused because the disk does not take any more
 ├── ProtocolError            bytes that are not the protocol
 ├── LimitExceeded            a message, batch or queue is over its limit
 ├── BadChannel               a channel's name or pattern that there cannot be (also ValueError)
@@ -48,6 +50,18 @@ class LayoutMismatch(ShmcacheError):
 
 class NoSpace(ShmcacheError):
     """/dev/shm or the memory cgroup has no room for a region."""
+
+
+class DamagedFile(ShmcacheError):
+    """A file of the persistence is not what was written there. `name`, `offset` in bytes, `what` is wrong."""
+
+    def __init__(self, name: str, offset: int, what: str) -> None:
+        super().__init__(f"{name}, offset {offset}: {what}")
+        self.name, self.offset, self.what = name, offset, what
+
+
+class NotDurable(ShmcacheError):
+    """The append-only file does not take writes (its disk is full, or failed). The message says whether this write was executed in memory."""
 
 
 class ProtocolError(ShmcacheError):
@@ -174,6 +188,7 @@ _REFUSALS: dict[str, type[ShmcacheError]] = {
     "PROTOCOL": ProtocolError,
     "LIMIT": LimitExceeded,
     "DEADLINE": CacheTimeout,
+    "NOTDURABLE": NotDurable,
     "UNAVAILABLE": Unavailable,
     "NOTREPLICATED": NotReplicated,
     "NOREPLICAS": NotEnoughReplicas,

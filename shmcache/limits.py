@@ -85,7 +85,8 @@ RESTART_DELAY_SERVED_S_MAX: Final = 0.2
 """For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
 """Starts that failed in a row, after which a shard is reported as failed."""
-HUB_STOP_S_MAX: Final = 3.0
+READERS_STOP_S_MAX: Final = 30.0
+"""For the hub and the keeper, which may have to wait for a disk."""
 PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
 
@@ -204,3 +205,28 @@ CHANNEL_STREAM_READ_BYTES: Final = 256 * 1024
 """What one read from such a connection takes: the others' turn comes after it."""
 
 assert CHANNEL_LINK_S < CHANNEL_LINK_LOST_S
+
+# --- persistence ------------------------------------------------------------------------------------
+BLOCK_BYTES_MAX: Final = (2 << 30) + (64 << 20)
+"""Records in one block of a file, stored or not: as large as the largest group that a log can ship."""
+FILE_META_BYTES_MAX: Final = 1 << 20
+"""Text in a file's header."""
+MANIFEST_BYTES_MAX: Final = 16 << 20
+SNAPSHOT_SLICE_BYTES: Final = 64 << 10
+"""Entries that the keeper reads at a time: it does nothing else meanwhile."""
+SNAPSHOT_BLOCK_BYTES: Final = 1 << 20
+"""Entries in one block of a snapshot, before compression."""
+SNAPSHOT_QUEUE_BLOCKS: Final = 8
+"""Blocks that wait to be compressed and written; with more the walk waits."""
+RESTORE_QUEUE_BLOCKS: Final = 8
+"""Blocks that are read and decompressed ahead of what is applied."""
+SEGMENTS_MAX: Final = 100_000
+"""Segments of one append-only file: the oldest ones go when a snapshot has what is in them."""
+KEEPER_POLL_MS: Final = 20
+"""Longest sleep of a keeper that has something to do at a time."""
+SYNC_MS: Final = 1_000
+"""Between two syncs with `aof everysec`."""
+PERSISTENCE_RETRY_MS: Final = 1_000
+"""After a full disk: how often it is tried again."""
+DURABLE_WAIT_S_MAX: Final = 10.0
+"""A reply that waits for the disk waits no longer than this."""

@@ -1,5 +1,6 @@
 """Every option of a server, declared once: group, name, type, unit, default, meaning. `config` reads them."""
 
+import datetime
 import re
 from typing import Annotated, Final, Literal
 
@@ -52,6 +53,39 @@ def _parse_list(value: object) -> object:
     )
 
 
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
+_DURATION_MS: Final = {None: 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def parse_duration(value: object) -> object:
+    """Milliseconds of "300s", "5m", "1h", "250" (ms). What is not text is left to the type check."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("expected a duration such as 300s, 5m or 1h")
+    return int(float(match[1]) * _DURATION_MS[match[2]])
+
+
+def parse_time(value: object) -> object:
+    """Unix milliseconds of "2026-11-24T18:00:00Z" (without a zone: UTC) or of a number of seconds. What is not text is left to the type check."""
+    if not isinstance(value, str):
+        return value
+    if not value.strip():
+        return 0
+    try:
+        return int(float(value) * 1000)
+    except ValueError:
+        pass
+    try:
+        found = datetime.datetime.fromisoformat(value.strip())
+    except ValueError:
+        raise ValueError("expected a time such as 2026-11-24T18:00:00Z, or unix seconds") from None
+    return int((found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+Moment = Annotated[int, BeforeValidator(parse_time)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
@@ -209,6 +243,41 @@ def _check_address(value: str) -> str:
         return check_address(value)
     except ConfigError as error:
         raise ValueError(str(error)) from None
+
+
+class PersistenceConfig(_Group):
+    """What is kept on disk, and when."""
+
+    data_dir: str = Field(
+        default="", description="Folder for snapshots and the append-only file; empty: nothing is kept on disk."
+    )
+    aof: Literal["off", "no", "everysec", "always"] = Field(
+        default="off",
+        description="Append-only file: `always` answers a write when it is on the disk, `everysec` syncs once a second, `no` leaves it to the system.",
+    )
+    aof_on_error: Literal["refuse", "continue"] = Field(
+        default="refuse", description="What happens to writes while the append-only file is full or has failed."
+    )
+    aof_segment_size: Size = Field(
+        default=64 << 20,
+        ge=1 << 16,
+        description="A larger file of the log is ended and the next begun.",
+        json_schema_extra={"unit": "bytes"},
+    )
+    snapshot_every: Duration = Field(
+        default=0, ge=0, description="Time between two snapshots (`300s`, `5m`); 0: none by time.", json_schema_extra={"unit": "ms"}
+    )
+    snapshot_after_writes: int = Field(
+        default=0, ge=0, description="Log records after which a snapshot is made; 0: none by number."
+    )
+    snapshot_keep: int = Field(default=3, ge=1, le=1_000, description="Snapshots that are kept, with the log that follows them.")
+    snapshot_compression: int = Field(default=1, ge=0, le=19, description="Level of zstd; 0: not compressed.")
+    until: Moment = Field(
+        default=0,
+        ge=0,
+        description="With `--cold`: begin with the data as they were at that time (`2026-11-24T18:00:00Z`, or unix seconds).",
+        json_schema_extra={"unit": "ms"},
+    )
 
 
 class ReplicationConfig(_Group):

@@ -14,8 +14,8 @@ from typing import Any
 from .._engine import Reader
 from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError, ShmcacheError, Unavailable
 from ..protocol import frames
-from ..protocol.clocks import RemoteClock
 from ..protocol.attach import open_reader
+from ..protocol.clocks import RemoteClock
 from ..protocol.codec import decode_results, encode_control
 from ..protocol.commands import SlotMap
 from ..protocol.directory import SLOTS, Directory, DirectorySnapshot, ShardRecord

@@ -42,6 +42,11 @@ def replication_name(instance: str) -> str:
     return f"{NAME_PREFIX}{check_instance_name(instance)}.replication"
 
 
+def persistence_name(instance: str) -> str:
+    """POSIX name of the region that says what is on disk."""
+    return f"{NAME_PREFIX}{check_instance_name(instance)}.persistence"
+
+
 def instance_of(object_name: str) -> str | None:
     """Instance that an object of /dev/shm (with or without the leading slash) belongs to; None if it is not
     one of ours.
@@ -49,6 +54,6 @@ def instance_of(object_name: str) -> str | None:
     parts = object_name.removeprefix("/").split(".")
     if len(parts) < 3 or parts[0] != "shmcache" or not _INSTANCE.fullmatch(parts[1]):
         return None
-    is_directory = parts[2:] in (["directory"], ["replication"])
+    is_directory = parts[2:] in (["directory"], ["replication"], ["persistence"])
     is_region = len(parts) == 4 and parts[2].isdecimal() and parts[3] in REGION_KINDS
     return parts[1] if is_directory or is_region else None

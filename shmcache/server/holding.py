@@ -10,13 +10,15 @@ from ..protocol.needs import Ack, needed
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One reply. `position`: what replicas must have applied; `until`: monotonic seconds; `release(k, n)` sends it, acknowledged by k where n
-    were asked for."""
+    """One reply. `position`: what replicas must have applied, and the disk; `until`: monotonic seconds; `release(k, n, is_durable)` sends it,
+    acknowledged by k where n were asked for."""
 
     position: int
     ack: Ack
     until: float
-    release: Callable[[int, int], None]
+    release: Callable[[int, int, bool], None]
+    durable_until: float = 0.0
+    """How long it waits for the disk, monotonic seconds; 0: it does not."""
 
 
 @dataclass(slots=True)
@@ -35,14 +37,21 @@ class Holding:
     def add(self, held: Held) -> None:
         self._held.append(held)
 
-    def review(self, acks: Sequence[int], replicas: int, now: float) -> None:
-        """Release what is acknowledged or has waited long enough. `acks`: the positions of all replicas; `replicas`: how many count."""
+    def review(self, acks: Sequence[int], replicas: int, now: float, durable: int = 0, *, is_broken: bool = False) -> None:
+        """Release what is acknowledged and on the disk, or has waited long enough. `acks`: the positions of all replicas; `replicas`: how
+        many count; `durable`: the position on the disk, which `is_broken` if that will not grow.
+        """
         left: deque[Held] = deque()
         for held in self._held:
             have = sum(position >= held.position for position in acks)
             wanted = needed(held.ack, replicas)
-            if have >= wanted or now >= held.until:
-                held.release(have, wanted)
+            is_durable = not held.durable_until or durable >= held.position
+            if have < wanted:
+                is_over = now >= held.until
+            else:
+                is_over = is_durable or is_broken or now >= held.durable_until
+            if is_over:
+                held.release(have, wanted, is_durable)
             else:
                 left.append(held)
         self._held = left

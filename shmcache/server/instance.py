@@ -15,18 +15,26 @@ from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
-from .plan import Plan, hub_settings, make_plan, needs_relay, relay_settings, router_settings, worker_settings
+from .plan import (
+    Plan,
+    hub_settings,
+    keeper_settings,
+    make_plan,
+    needs_relay,
+    relay_settings,
+    router_settings,
+    worker_settings,
+)
 from .regions import (
     SHM,
-    adoptable,
     check_space,
     had_relay,
-    leftovers,
     list_objects,
     needed_bytes,
     remove_regions,
 )
 from .requests import requests_path
+from .restoring import find_data, take_region
 from .supervisor import Supervisor
 
 
@@ -66,6 +74,8 @@ def _run(config: Config) -> int:
     hub = None
     if config.channels.channels:
         hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
+    kept = keeper_settings(config, plan)
+    keeper = Child("keeper", "shmcache.server.keeper", kept) if kept else None
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -78,7 +88,12 @@ def _run(config: Config) -> int:
             f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
         ) from None
     try:
-        warm = _take_over(config, plan, log)
+        found = find_data(config, plan, log)
+        _check_space(config, plan, log)
+        take_region(config, plan, found)
+        warm = found.warm
+        for item in settings:
+            item["restore"] = found.settings()
         for shard in warm:
             settings[shard]["create"] = False
         workers = [Child(f"worker {item['shard']}", "shmcache.server.worker", item) for item in settings]
@@ -88,7 +103,7 @@ def _run(config: Config) -> int:
             print(
                 f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), "
                 f"{format_size(config.memory.memory)}, "
-                f"{'warm with ' + str(keys) + ' keys' if warm else 'empty'}, "
+                f"{found.text(keys)}, "
                 f"{', '.join(endpoints) or 'this host only'}, pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",
                 flush=True,
@@ -105,6 +120,7 @@ def _run(config: Config) -> int:
             log,
             announce,
             hub,
+            keeper,
         )
         try:
             code = supervisor.run()
@@ -123,13 +139,8 @@ def _run(config: Config) -> int:
         directory.close()
 
 
-def _take_over(config: Config, plan: Plan, log: Any) -> frozenset[int]:
-    """Deal with what an earlier run left; returns the shards that start warm."""
-    if config.instance.cold:
-        freed = remove_regions(plan.instance)
-        if freed:
-            log.info("cold start: regions of an earlier run removed", freed_bytes=freed)
-    warm = adoptable(leftovers(plan.instance), plan.workers)
+def _check_space(config: Config, plan: Plan, log: Any) -> None:
+    """Say what is to be expected of this host's memory. Raises NoSpace."""
     space = os.statvfs(SHM)
     own = sum(item.allocated_bytes for item in list_objects(plan.instance))
     warning = check_space(
@@ -141,7 +152,6 @@ def _take_over(config: Config, plan: Plan, log: Any) -> frozenset[int]:
         log.warning("little space in /dev/shm", detail=warning)
     if _engine.DEBUG_BUILD:
         log.warning("this is a debug build of the engine: slow")
-    return warm
 
 
 def _leave(config: Config, plan: Plan, log: Any) -> None:

@@ -74,6 +74,8 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "gid": plan.gid,
         "core": plan.cores[shard] if plan.cores else None,
         "folder": str(plan.folder),
+        "data_dir": str(Path(config.persistence.data_dir).absolute()) if config.persistence.data_dir else "",
+        "restore": None,
         "node": config.replication.node,
         "tombstone_life_ms": config.replication.tombstone_life,
         "ack": config.replication.ack,
@@ -94,6 +96,31 @@ def router_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "outstanding_per_shard": config.limits.outstanding_per_shard,
         "unavailable_wait_ms": config.limits.unavailable_wait,
         "security": security_settings(config),
+        "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+
+
+def keeper_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
+    """Settings of the process that keeps data on disk; None if there is nothing to keep. Raises ConfigError."""
+    options = config.persistence
+    if not options.data_dir:
+        if options.aof != "off" or options.snapshot_every or options.snapshot_after_writes or options.until:
+            raise ConfigError("data_dir: a folder is needed for snapshots and the append-only file: give --data-dir")
+        return None
+    return {
+        "instance": plan.instance,
+        "endpoint": ipc_endpoint(plan.folder, plan.instance, "keeper"),
+        "data_dir": str(Path(options.data_dir).absolute()),
+        "aof": options.aof,
+        "aof_segment_bytes": options.aof_segment_size,
+        "snapshot_every_ms": options.snapshot_every,
+        "snapshot_after_writes": options.snapshot_after_writes,
+        "snapshot_keep": options.snapshot_keep,
+        "snapshot_level": options.snapshot_compression,
+        "message_bytes": config.limits.message_size,
+        "folder": str(plan.folder),
         "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,

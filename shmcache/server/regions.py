@@ -70,7 +70,7 @@ def list_objects(instance: str | None = None) -> list[ShmObject]:
             continue
         with contextlib.suppress(posix_ipc.ExistentialError, PermissionError), opened("/" + path.name) as fd:
             status = os.fstat(fd)
-            in_use = not path.name.endswith((".hints", ".log", ".replication")) and is_locked(fd)
+            in_use = not path.name.endswith((".hints", ".log", ".replication", ".persistence")) and is_locked(fd)
             found.append(ShmObject("/" + path.name, owner, status.st_size, status.st_blocks * 512, in_use))
     return found
 

@@ -9,12 +9,13 @@ import zmq
 
 from .. import _engine
 from ..errors import InstanceNotFound, LayoutMismatch, ProtocolError
-from ..limits import MARK_SLICE_US, TICK_MS_BUSY
+from ..limits import DURABLE_WAIT_S_MAX, MARK_SLICE_US, TICK_MS_BUSY
 from ..protocol import codec, frames
 from ..protocol.directory import SLOTS
 from ..protocol.doorbell import Doorbell, Ringer
 from ..protocol.needs import Ack, parse_ack
 from ..protocol.replication import ReplicationRegion, Word
+from .durable import Disk
 from .holding import Held, Holding
 from .paths import bell_path
 
@@ -42,7 +43,8 @@ class Replicating:
         self._region: ReplicationRegion | None = None
         self.holding = Holding()
         self.paused = False
-        self.watches_writes = self._ack != 0 or self._min_replicas > 0
+        self.disk = Disk(settings["instance"], self._shard)
+        self.watches_writes = self._ack != 0 or self._min_replicas > 0 or self.disk.holds or self.disk.refuses
         """Whether every request has to be looked at."""
         self._open_region()
 
@@ -60,6 +62,8 @@ class Replicating:
         if not flags & frames.READ_ONLY:
             if self.paused:
                 return "UNAVAILABLE", "the primary hands its role over; not executed"
+            if trouble := self.disk.trouble():
+                return "NOTDURABLE", f"{trouble}; not executed"
             if self._min_replicas and (self._region is None or self._region.word(Word.REPLICAS_GOOD) < self._min_replicas):
                 return "NOREPLICAS", f"fewer than {self._min_replicas} replicas are connected and close; not executed"
         staleness_ms = options.get("max_staleness_ms")
@@ -97,13 +101,14 @@ class Replicating:
         except Exception as error:
             raise ProtocolError(str(error)) from None
 
-    def hold(self, ack: Ack, options: dict[str, Any], release: Callable[[int, int], None]) -> None:
-        """Hold a reply until everything in the log up to now is acknowledged."""
+    def hold(self, ack: Ack, options: dict[str, Any], release: Callable[[int, int, bool], None], *, durable: bool = False) -> None:
+        """Hold a reply until everything in the log up to now is acknowledged, and on the disk if `durable`."""
         timeout_ms = options.get("ack_timeout_ms")
         patience = self._ack_timeout_s if timeout_ms is None else float(timeout_ms) / 1000
-        held = Held(self._owner.log_position, ack, time.monotonic() + patience, release)
-        if self._region is None or self.holding.is_full:
-            release(0, 0 if ack == "all" or ack == "quorum" else int(ack))
+        now = time.monotonic()
+        held = Held(self._owner.log_position, ack, now + patience, release, now + DURABLE_WAIT_S_MAX if durable else 0.0)
+        if (self._region is None and not durable) or self.holding.is_full:
+            release(0, 0 if ack == "all" or ack == "quorum" else int(ack), not durable)
             return
         self.holding.add(held)
 
@@ -124,8 +129,10 @@ class Replicating:
 
     def _review(self) -> bool:
         """Look at the acknowledgements; True if nothing is held any more."""
-        assert self._region is not None
-        self.holding.review(self._region.acks(self._shard), self._region.word(Word.REPLICAS_KNOWN), time.monotonic())
+        region, disk = self._region, self.disk
+        acks = region.acks(self._shard) if region is not None else []
+        known = region.word(Word.REPLICAS_KNOWN) if region is not None else 0
+        self.holding.review(acks, known, time.monotonic(), disk.durable(), is_broken=bool(disk.trouble()))
         return not self.holding
 
     # --- the relay's calls --------------------------------------------------------------------------

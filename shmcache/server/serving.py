@@ -146,16 +146,20 @@ class Service:
             ack = self._replicating.ack_of(options)
         except ProtocolError as error:
             return self._refuse(message[:-2], header, "PROTOCOL", f"{error}; the batch was executed")
-        if ack == 0:
+        durable = self._replicating.disk.holds
+        if ack == 0 and not durable:
             return self._send(message)
 
-        def release(have: int, wanted: int) -> None:
+        def release(have: int, wanted: int, is_durable: bool) -> None:
+            if not is_durable:
+                reason = self._replicating.disk.trouble() or "the disk did not take it in time"
+                return self._refuse(message[:-2], header, "NOTDURABLE", f"{reason}; executed in memory only")
             if have >= wanted:
                 return self._send(message)
             text = f"applied locally, acknowledged by {have} of {wanted}"
             self._refuse(message[:-2], header, "NOTREPLICATED", text, {"acknowledged": have, "needed": wanted})
 
-        return self._replicating.hold(ack, options, release)
+        return self._replicating.hold(ack, options, release, durable=durable)
 
     def _send(self, message: list[bytes]) -> None:
         # A peer that is gone or does not read loses its reply; a ROUTER never waits for one.
@@ -195,7 +199,7 @@ class Service:
     def _wait(self, message: list[bytes], header: frames.Header, arguments: dict[str, Any]) -> None:
         """Answer with the number of replicas that have all that is in the log now, when it is reached or too late."""
 
-        def release(have: int, _wanted: int) -> None:
+        def release(have: int, _wanted: int, _is_durable: bool) -> None:
             head = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
             self._send([*message[:-2], head, codec.encode_results([have])])
 

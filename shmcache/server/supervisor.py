@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, ShmcacheError
-from ..limits import HUB_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
+from ..limits import READERS_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
@@ -37,6 +37,7 @@ class Supervisor:
         log: Any,
         on_ready: Callable[[int], None],
         hub: Child | None = None,
+        keeper: Child | None = None,
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve.
 
@@ -46,8 +47,8 @@ class Supervisor:
         self._relay = relay
         self._on_demand = on_demand
         self._on_ready = on_ready
-        self._hub = hub
-        self._children = [*workers, router, *([relay] if relay else []), *([hub] if hub else [])]
+        self._hub, self._keeper = hub, keeper
+        self._children = [*workers, router, *(child for child in (relay, hub, keeper) if child)]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -163,6 +164,8 @@ class Supervisor:
                 hub_pid=child.pid,
                 hub_generation=report["generation"],
             )
+        elif child is self._keeper:
+            pass
         else:
             shard = self._workers.index(child)
             # From here on the region is formatted, and holds the options in force with their live changes.
@@ -227,10 +230,10 @@ class Supervisor:
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
-        # The hub last: it tells of what happens to the keys until then.
-        hub = [self._hub] if self._hub else []
-        others = [child for child in self._children if child not in self._workers and child is not self._hub]
-        groups = ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX), (hub, HUB_STOP_S_MAX))
+        # The hub and the keeper last: they read what happens to the keys until then.
+        readers = [child for child in (self._hub, self._keeper) if child]
+        others = [child for child in self._children if child not in self._workers and child not in readers]
+        groups = ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX), (readers, READERS_STOP_S_MAX))
         for group, patience_s in groups:
             for child in group:
                 child.restart_at = None

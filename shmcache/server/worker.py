@@ -9,12 +9,14 @@ from typing import Any, Final
 import posix_ipc
 
 from .. import _engine
+from ..errors import ShmcacheError
 from ..limits import PREDECESSOR_WAIT_S
 from ..protocol.directory import Directory
 from ..protocol.names import REGION_KINDS, region_name
 from . import exit_codes
 from .child import report, start_child
 from .logs import configure_logs, logger
+from .restoring import begin_restoring, restore_shard
 from .serving import Service
 from .topology import slot_bitmap
 
@@ -78,24 +80,29 @@ def main() -> int:
     settings, stop = start_child()
     configure_logs(settings["log_level"], settings["log_format"])
     log = logger(process="worker", instance=settings["instance"], shard=settings["shard"], pid=os.getpid())
+    directory = Directory.open(settings["instance"])
+    slots = directory.snapshot().slots
     try:
+        begin_restoring(settings)
         fds = _open_regions(settings)
         owner = _own(settings, fds)
-    except (_engine.EngineError, posix_ipc.Error, OSError) as error:
+        loaded = restore_shard(owner, settings, slots, log)
+    except (_engine.EngineError, ShmcacheError, posix_ipc.Error, OSError) as error:
         report(settings, error=f"shard {settings['shard']}: {error}", kind=type(error).__name__)
         return exit_codes.START_FAILED
     # The data descriptor stays open: it holds the lock.
     for fd in fds[1:]:
         os.close(fd)
-    directory = Directory.open(settings["instance"])
     if settings["shards"] > 1:
-        owner.set_slots(slot_bitmap(directory.snapshot().slots, settings["shard"]))
+        owner.set_slots(slot_bitmap(slots, settings["shard"]))
     service = Service(owner, directory, settings, log)
     service.bind()
     if settings["core"] is not None:
         # After the sockets: the I/O thread of ZeroMQ shall be free to run beside this one.
         os.sched_setaffinity(0, {settings["core"]})
     recovery = owner.recovery
+    if loaded is not None:
+        recovery |= {"keys": owner.stats()["keys"]}
     report(settings, ready=True, generation=owner.generation, recovery=recovery)
     log.debug("worker ready", **recovery)
     service.run(stop)

@@ -368,6 +368,7 @@ pub fn header_dict(py: Python<'_>, load: impl Fn(u64) -> u64) -> PyResult<Bound<
         ("used_bytes", header::USED_BYTES),
         ("memory_bytes", header::MEMORY_BYTES),
         ("epoch", header::EPOCH),
+        ("last_stamp", header::LAST_STAMP),
     ] {
         dict.set_item(name, load(field))?;
     }

@@ -1,0 +1,8 @@
+"""What outlives the machine: snapshots and the append-only file, written from the logs and the data by the keeper, read at a start.
+
+    files.py      the few calls to the operating system that durability hangs on
+    blocks.py     the format that all files share: blocks with checksums
+    segments.py   the append-only file: numbered segments, their torn ends
+    snapshots.py  a snapshot: one file for each shard, and a manifest
+    recovery.py   what a start has to read, and reading it into a shard
+"""

@@ -1,0 +1,191 @@
+"""Where the data of a start come from: the regions in /dev/shm, else the disk, else nowhere. The supervisor's part and a worker's."""
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import posix_ipc
+
+from .. import _engine
+from ..config import Config
+from ..errors import ConfigError, LayoutMismatch
+from ..limits import SYNC_MS
+from ..persistence.files import OS_FILES
+from ..persistence.recovery import (
+    NOWHERE,
+    Loaded,
+    Restore,
+    close_open_segments,
+    find_restore,
+    load,
+    prepare_folder,
+)
+from ..persistence.snapshots import read_manifest
+from ..protocol.names import persistence_name
+from ..protocol.persistence import PersistenceRegion, Row, State, Word
+from .plan import Plan
+from .regions import Leftover, adoptable, leftovers, remove_regions
+
+_SAY_S: Final = 5 * SYNC_MS / 1000
+"""How often a worker that reads from disk says how far it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where the data of a start come from."""
+
+    warm: frozenset[int]
+    restore: Restore | None = None
+
+    def settings(self) -> dict[str, Any] | None:
+        """For the workers, as JSON can carry it."""
+        if self.restore is None:
+            return None
+        number = self.restore.snapshot.number if self.restore.snapshot else 0
+        return {"snapshot": number, "segments": list(self.restore.segments), "until_ms": self.restore.until_ms}
+
+    def text(self, keys: int) -> str:
+        """For the line that says that the instance is ready."""
+        if self.warm:
+            return f"warm with {keys} keys"
+        if self.restore is None:
+            return "empty"
+        source = f"snapshot {self.restore.snapshot.number}" if self.restore.snapshot else "the append-only file"
+        return f"{keys} keys read from {source}"
+
+
+def find_data(config: Config, plan: Plan, log: Any) -> Found:
+    """Look at what an earlier run left in /dev/shm and on disk; what is of no use in /dev/shm is removed.
+
+    Raises ConfigError, LayoutMismatch, DamagedFile, OSError.
+    """
+    if config.instance.cold and (freed := remove_regions(plan.instance)):
+        log.info("cold start: regions of an earlier run removed", freed_bytes=freed)
+    folder = Path(config.persistence.data_dir) if config.persistence.data_dir else None
+    if folder is None:
+        return Found(adoptable(leftovers(plan.instance), plan.workers))
+    prepare_folder(folder)
+    warm = _usable(plan, log)
+    until_ms = config.persistence.until
+    if warm and until_ms:
+        raise ConfigError("until: there are data in /dev/shm: give --cold to begin with those of that time instead")
+    if warm:
+        return Found(warm)
+    remove_regions(plan.instance)
+    scan = close_open_segments(OS_FILES, folder, None, log)
+    restore = find_restore(folder, until_ms)
+    if restore is None:
+        log.info("nothing on disk: an empty start", data_dir=str(folder))
+    else:
+        log.info(
+            "data are read from disk", snapshot=restore.snapshot.number if restore.snapshot else None, segments=len(restore.segments),
+            until_ms=until_ms, log_ends_ms=scan.last_ms if scan is not None else None,
+        )  # fmt: skip
+    return Found(frozenset(), restore)
+
+
+def _usable(plan: Plan, log: Any) -> frozenset[int]:
+    """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more."""
+    try:
+        found: list[Leftover] = leftovers(plan.instance)
+        warm = adoptable(found, plan.workers)
+    except (LayoutMismatch, ConfigError) as error:
+        log.warning("the regions in /dev/shm cannot be used, the data are read from disk instead", reason=str(error))
+        return frozenset()
+    if len(warm) < plan.workers:
+        if warm:
+            log.warning("only some shards are left in /dev/shm, the data are read from disk instead", shards=sorted(warm))
+        return frozenset()
+    with contextlib.suppress(_Missing):
+        region = _open_region(plan.instance)
+        try:
+            if region.is_restoring:
+                log.warning("an earlier start ended while it read from disk: it is done again")
+                return frozenset()
+        finally:
+            region.close()
+    return warm
+
+
+class _Missing(Exception):
+    pass
+
+
+def _open_region(instance: str) -> PersistenceRegion:
+    try:
+        return PersistenceRegion.open(instance, writable=True)
+    except Exception as error:
+        raise _Missing from error
+
+
+def take_region(config: Config, plan: Plan, found: Found) -> None:
+    """Make the persistence region, or take the one that belongs to the warm data, before any worker starts."""
+    name = persistence_name(plan.instance)
+    is_known = False
+    with contextlib.suppress(posix_ipc.ExistentialError):
+        if found.warm and config.persistence.data_dir:
+            memory = posix_ipc.SharedMemory(name, read_only=True)
+            memory.close_fd()
+            is_known = True
+        else:
+            posix_ipc.unlink_shared_memory(name)
+    if not config.persistence.data_dir:
+        return
+    region = PersistenceRegion.take(plan.instance, plan.workers, gid=plan.gid)
+    try:
+        aof = config.persistence.aof
+        if found.warm and not is_known:
+            for shard in range(plan.workers):
+                region.store_row(shard, Row.BASE, NOWHERE)
+        if not found.warm:
+            region.store(Word.CONTINUES, found.restore.last_segment if found.restore else 0)
+        region.store(Word.ALWAYS, int(aof == "always"))
+        region.store(Word.REFUSES, int(aof != "off" and config.persistence.aof_on_error == "refuse"))
+        region.store(Word.STATE, State.OFF if aof == "off" else State.STARTING)
+    finally:
+        region.close()
+
+
+def restore_shard(owner: _engine.Owner, settings: dict[str, Any], slots: bytes, log: Any) -> Loaded | None:
+    """A worker's part: read its shard, if it is a new one and there is anything. Raises DamagedFile, OSError, EngineError."""
+    if not settings["data_dir"] or not settings["create"]:
+        return None
+    region = PersistenceRegion.open(settings["instance"], writable=True)
+    shard = settings["shard"]
+    try:
+        loaded = None
+        if settings["restore"] is not None:
+            loaded = _load(owner, settings, slots, log)
+        region.store_row(shard, Row.BASE, owner.log_position)
+        region.store_row(shard, Row.RESTORING, 0)
+        return loaded
+    finally:
+        region.close()
+
+
+def begin_restoring(settings: dict[str, Any]) -> None:
+    """Before a worker makes its regions: until they have everything they are no data."""
+    if settings["data_dir"] and settings["create"]:
+        region = PersistenceRegion.open(settings["instance"], writable=True)
+        region.store_row(settings["shard"], Row.RESTORING, 1)
+        region.close()
+
+
+def _load(owner: _engine.Owner, settings: dict[str, Any], slots: bytes, log: Any) -> Loaded:
+    folder = Path(settings["data_dir"])
+    found = settings["restore"]
+    snapshot = read_manifest(folder, found["snapshot"]) if found["snapshot"] else None
+    restore = Restore(folder, snapshot, tuple(found["segments"]), found["until_ms"])
+    began = said = time.monotonic()
+
+    def say(loaded: Loaded) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= _SAY_S:
+            said = now
+            log.info("reading from disk", seconds=round(now - began, 1), **asdict(loaded))
+
+    loaded = load(restore, settings["shard"], settings["shards"], slots, owner.apply, None, say)
+    log.info("read from disk", seconds=round(time.monotonic() - began, 3), keys=owner.stats()["keys"], **asdict(loaded))
+    return loaded
