@@ -5,6 +5,8 @@ beginning, if it is all there. Every shard reads what concerns it, whatever the 
 applied in the order they were written in; those that a shard has already change nothing.
 """
 
+import fcntl
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -30,6 +32,21 @@ _MORE: Final = 1
 
 NOWHERE: Final = (1 << 64) - 1
 """In place of a log position: nothing on disk leads to these data."""
+
+
+LOCK: Final = "lock"
+
+
+def lock_folder(folder: Path) -> int:
+    """Have a data folder for this process alone until the returned descriptor is closed. Raises ConfigError if another one has it, OSError."""
+    prepare_folder(folder)
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise ConfigError(f"the data folder {folder} is in use by another instance") from None
+    return fd
 
 
 def prepare_folder(folder: Path) -> None:

@@ -4,11 +4,13 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
+from ..persistence.recovery import lock_folder
 from ..protocol.directory import DirectoryWriter, new_snapshot
 from ..protocol.security import Security, security_settings
 from . import exit_codes
@@ -78,6 +80,8 @@ def _run(config: Config) -> int:
     keeper = Child("keeper", "shmcache.server.keeper", kept) if kept else None
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
+    # Held until this process ends, however it does.
+    locked = lock_folder(Path(config.persistence.data_dir)) if kept else -1
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
     try:
         directory = DirectoryWriter.create(
@@ -137,6 +141,8 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
+        if locked >= 0:
+            os.close(locked)
 
 
 def _check_space(config: Config, plan: Plan, log: Any) -> None:

@@ -202,6 +202,29 @@ def test_retention(tmp_path: Path) -> None:
         assert sorted(path.name for path in (tmp_path / "log").iterdir()) == ["0000000004.aof", "0000000005.aof"]
 
 
+def test_a_folder_belongs_to_one_instance(tmp_path: Path) -> None:
+    with running_instance(data_dir=str(tmp_path)), pytest.raises(AssertionError, match="in use by another instance"):
+        with running_instance(data_dir=str(tmp_path)):
+            pass
+
+
+def test_less_memory_than_there_is_on_disk(tmp_path: Path) -> None:
+    """What does not fit is evicted, or the start says so where nothing may be."""
+    with running_instance(workers=1, data_dir=str(tmp_path), aof="no", memory="64MB", ephemeral=False) as instance:
+        with shmcache.connect(instance.url) as client:
+            for n in range(3000):
+                client.set(f"key{n}", b"x" * 10_000)
+        instance.stop()
+        begin_cold(instance, memory="16MB", policy="allkeys-lru")
+        with shmcache.connect(instance.url) as client:
+            assert 500 < client.dbsize() < 2500
+        instance.stop()
+        remove_objects(instance.name)
+        instance.options["policy"] = "noeviction"
+        with pytest.raises(AssertionError, match="memory"):
+            instance.start()
+
+
 def test_schedules(tmp_path: Path) -> None:
     with running_instance(workers=1, data_dir=str(tmp_path), snapshot_every="200ms", snapshot_keep=50) as instance:
         wait_until(lambda: len(keeper_call(instance, "status")["snapshots"]) >= 3, 5, "snapshots by time")
