@@ -38,7 +38,7 @@ def relay_call(name: str, call: str, arguments: dict[str, Any] | None = None, ti
 
 
 def replicas(name: Name = "default", as_json: Json = False, timeout: Timeout = 5.0) -> None:
-    """Role, links and followers: who replicates what from whom, how far behind, and the last error."""
+    """Role, links and followers: who replicates what from whom, how far behind, and the last error. For Prometheus: `serve --metrics`."""
     found = relay_call(name, "replicas", timeout=timeout)
     print(json.dumps(found, indent=1) if as_json else as_text(found))
 
@@ -60,7 +60,10 @@ def as_text(found: dict[str, Any]) -> str:
         )
     for replica in found["replicas"]:
         state = "connected" if replica["connected"] else f"silent for {replica['silent_ms'] / 1000:.1f} s"
-        lines.append(f"  replica {replica['name']}  {state}  behind {format_size(replica['lag_bytes'])}  {replica['router']}")
+        lines.append(
+            f"  replica {replica['name']}  {state}  behind {replica['lag_ms']} ms, "
+            f"{replica['lag_records']} records, {format_size(replica['lag_bytes'])}  {replica['router']}"
+        )
     return "\n".join(lines)
 
 

@@ -60,6 +60,10 @@ class Publisher:
         """The end of each log, published or not."""
         return {shard: tailer.position + tailer.lag_bytes for shard, tailer in enumerate(self._tailers)}
 
+    def log_seqs(self) -> dict[int, int]:
+        """The sequence number of each log's last record."""
+        return {shard: tailer.head_seq for shard, tailer in enumerate(self._tailers)}
+
     def oldest(self) -> dict[int, int]:
         """The oldest position that each ring still has."""
         return {shard: tailer.first_position for shard, tailer in enumerate(self._tailers)}

@@ -234,6 +234,9 @@ class LogTailer:
     @property
     def lag_bytes(self) -> int: ...
     @property
+    def head_seq(self) -> int:
+        """Sequence number of the log's last record: advice, it may be a moment ahead of what can be read."""
+    @property
     def first_position(self) -> int: ...
     def poll(self, max_bytes: int = 1 << 20) -> bytes:
         """Whole records (and whole groups) in order, b"" if there are none. Raises `Overtaken`; then `resume_at_oldest` or resynchronise."""

@@ -21,6 +21,7 @@ from .options import (
     LimitsConfig,
     LogConfig,
     MemoryConfig,
+    MetricsConfig,
     NetworkConfig,
     ReplicationConfig,
     SecurityConfig,
@@ -43,6 +44,7 @@ class Config(BaseModel):
     security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     channels: ChannelsConfig = ChannelsConfig()
+    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
 

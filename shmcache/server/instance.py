@@ -15,7 +15,16 @@ from . import exit_codes
 from .children import Child
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
-from .plan import Plan, hub_settings, make_plan, needs_relay, relay_settings, router_settings, worker_settings
+from .plan import (
+    Plan,
+    hub_settings,
+    make_plan,
+    metrics_settings,
+    needs_relay,
+    relay_settings,
+    router_settings,
+    worker_settings,
+)
 from .regions import (
     SHM,
     adoptable,
@@ -66,6 +75,8 @@ def _run(config: Config) -> int:
     hub = None
     if config.channels.channels:
         hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
+    measured = metrics_settings(config, plan)
+    metrics = Child("metrics", "shmcache.server.metrics", measured) if measured else None
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -89,7 +100,9 @@ def _run(config: Config) -> int:
                 f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), "
                 f"{format_size(config.memory.memory)}, "
                 f"{'warm with ' + str(keys) + ' keys' if warm else 'empty'}, "
-                f"{', '.join(endpoints) or 'this host only'}, pid {os.getpid()}, "
+                f"{', '.join(endpoints) or 'this host only'}, "
+                + (f"metrics at http://{_metrics_address(metrics)}/metrics, " if metrics else "")
+                + f"pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",
                 flush=True,
             )
@@ -105,6 +118,7 @@ def _run(config: Config) -> int:
             log,
             announce,
             hub,
+            metrics,
         )
         try:
             code = supervisor.run()
@@ -121,6 +135,11 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
+
+
+def _metrics_address(metrics: Child) -> str:
+    """With the port in force."""
+    return f"{metrics.settings['listen'].rpartition(':')[0]}:{metrics.settings['port']}"
 
 
 def _take_over(config: Config, plan: Plan, log: Any) -> frozenset[int]:

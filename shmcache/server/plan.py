@@ -174,3 +174,20 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
+
+
+def metrics_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
+    """Settings of the process that serves metrics; None if it is not wanted."""
+    listen = config.metrics.metrics
+    if not listen:
+        return None
+    host, _, port = listen.rpartition(":")
+    return {
+        "instance": plan.instance,
+        "listen": listen,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "relay": ipc_endpoint(plan.folder, plan.instance, "relay"),
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }

@@ -88,7 +88,6 @@ class RelayCalls:
         relay = self._relay
         now, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         identity = relay.identity
-        ends = relay.publisher.log_ends()
         return {
             "instance": relay.snapshot.instance,
             "role": identity.role,
@@ -123,6 +122,6 @@ class RelayCalls:
                 }
                 for link in relay.links.values()
             ],
-            "replicas": relay.acks.table(ends, now),
+            "replicas": relay.followers(now),
             "process": process_stats(),
         }

@@ -37,6 +37,7 @@ class Supervisor:
         log: Any,
         on_ready: Callable[[int], None],
         hub: Child | None = None,
+        metrics: Child | None = None,
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve.
 
@@ -47,7 +48,8 @@ class Supervisor:
         self._on_demand = on_demand
         self._on_ready = on_ready
         self._hub = hub
-        self._children = [*workers, router, *([relay] if relay else []), *([hub] if hub else [])]
+        self._metrics = metrics
+        self._children = [*workers, router, *(child for child in (relay, hub, metrics) if child)]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -163,6 +165,8 @@ class Supervisor:
                 hub_pid=child.pid,
                 hub_generation=report["generation"],
             )
+        elif child is self._metrics:
+            child.settings["port"] = report["port"]
         else:
             shard = self._workers.index(child)
             # From here on the region is formatted, and holds the options in force with their live changes.
