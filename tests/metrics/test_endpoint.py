@@ -112,6 +112,8 @@ def test_a_scrape_says_what_replicas_and_channels_say(two: tuple[RunningInstance
     assert one(found, "link_state", upstream=link["upstream"], state="following") == 1
     assert one(found, "link_lag_bytes", upstream=link["upstream"]) == link["lag_bytes"]
     assert one(found, "link_lag_seconds", upstream=link["upstream"]) < 2
+    # Noted ten times a second, and a scrape may be a second old.
+    found = wait_until(lambda: (f := scrape(replica)) and "shmcache_replica_age_seconds" in f and f, 5, "its age is told")
     assert one(found, "replica_age_seconds") < 2
 
 
