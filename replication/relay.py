@@ -349,7 +349,7 @@ class Relay:
     def fetch(self, shard: int, position: int) -> dict[str, Any]:
         return fetch(self.logs, shard, position, self.identity.history, self.identity.epoch)
 
-    def slice(self, replica: str, shard: int, first: bool) -> dict[str, Any]:
+    def slice(self, replica: str, shard: int, first: bool, flushes: bool) -> dict[str, Any]:
         """The next slice of a full copy. Raises ResponseError."""
         key = (replica, shard)
         copy = self._copies.get(key)
@@ -357,7 +357,7 @@ class Relay:
             if not first:
                 raise ResponseError("GONE", "no such copy is under way")
             self.end_copy(key)
-            copy = self._copies[key] = Copy(self.logs, shard)
+            copy = self._copies[key] = Copy(self.logs, shard, flushes=flushes)
         if copy.done:
             raise ResponseError("DONE", "this copy is complete")
         try:

@@ -41,7 +41,9 @@ class RelayCalls:
             case "slice":
                 # Several are asked for at a time, and take as long as the requests that a worker on the same core has meanwhile.
                 os.sched_yield()
-                return relay.slice(str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]))
+                return relay.slice(
+                    str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]), bool(arguments.get("flushes"))
+                )
             case "fence":
                 return {"understood": relay.fenced(int(arguments["epoch"]), str(arguments["router"]))}
             case "promoted":
