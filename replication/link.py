@@ -29,8 +29,9 @@ from shmcache.limits import (
     SLICES_IN_FLIGHT,
 )
 from shmcache.protocol.replication import Followed, Identity
+from shmcache.protocol.slots import slot_bitmap
 
-from .applying import Applier, slot_bitmap
+from .applying import Applier
 from .following import ShardFollower
 from .frames import Frame, decode
 from .greeting import Refusal, Welcome, check, positions_to_follow

@@ -10,8 +10,8 @@ from ..errors import ConfigError
 from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX, even_slots
 from ..protocol.security import Security, security_settings
+from ..protocol.slots import slot_ranges
 from .paths import ipc_endpoint
-from .topology import slot_ranges
 
 
 @dataclass(frozen=True, slots=True)

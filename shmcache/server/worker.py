@@ -12,11 +12,11 @@ from .. import _engine
 from ..limits import PREDECESSOR_WAIT_S
 from ..protocol.directory import Directory
 from ..protocol.names import REGION_KINDS, region_name
+from ..protocol.slots import slot_bitmap, slot_ranges
 from . import exit_codes
 from .child import report, start_child
 from .logs import configure_logs, logger
 from .serving import Service
-from .topology import slot_bitmap
 
 _LOCK_PAUSE_S: Final = 0.005
 
@@ -89,7 +89,7 @@ def main() -> int:
         os.close(fd)
     directory = Directory.open(settings["instance"])
     if settings["shards"] > 1:
-        owner.set_slots(slot_bitmap(directory.snapshot().slots, settings["shard"]))
+        owner.set_slots(slot_bitmap(slot_ranges(directory.snapshot().slots), settings["shard"]))
     service = Service(owner, directory, settings, log)
     service.bind()
     if settings["core"] is not None:
