@@ -40,7 +40,7 @@ _KEYS: dict[str, Any] = {"server_key": ServerKey, "client_key": ClientKey}
 
 
 def add_key_options(app: typer.Typer) -> None:
-    """Give every command that has --url the options of CURVE too.
+    """Give every command that speaks to another host (--url, --against) the options of CURVE too.
 
     They set the variables that clients look at, so that no command has to pass them on.
     """
@@ -48,7 +48,7 @@ def add_key_options(app: typer.Typer) -> None:
         if group.typer_instance is not None:
             add_key_options(group.typer_instance)
     for command in app.registered_commands:
-        if command.callback is not None and "url" in inspect.signature(command.callback).parameters:
+        if command.callback is not None and {"url", "against"} & inspect.signature(command.callback).parameters.keys():
             command.callback = _with_keys(command.callback)
 
 

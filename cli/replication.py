@@ -38,7 +38,7 @@ def relay_call(name: str, call: str, arguments: dict[str, Any] | None = None, ti
 
 
 def replicas(name: Name = "default", as_json: Json = False, timeout: Timeout = 5.0) -> None:
-    """Role, links and followers: who replicates what from whom, how far behind, and the last error."""
+    """Role, links and followers: who replicates what from whom, how far behind, and the last error. For Prometheus: `serve --metrics`."""
     found = relay_call(name, "replicas", timeout=timeout)
     print(json.dumps(found, indent=1) if as_json else as_text(found))
 
@@ -60,7 +60,10 @@ def as_text(found: dict[str, Any]) -> str:
         )
     for replica in found["replicas"]:
         state = "connected" if replica["connected"] else f"silent for {replica['silent_ms'] / 1000:.1f} s"
-        lines.append(f"  replica {replica['name']}  {state}  behind {format_size(replica['lag_bytes'])}  {replica['router']}")
+        lines.append(
+            f"  replica {replica['name']}  {state}  behind {replica['lag_ms']} ms, "
+            f"{replica['lag_records']} records, {format_size(replica['lag_bytes'])}  {replica['router']}"
+        )
     return "\n".join(lines)
 
 
@@ -91,7 +94,7 @@ def switchover(
 
 def verify(
     name: Name = "default",
-    against: Annotated[str | None, typer.Option("--against", help="Router address; default: what this instance follows.")] = None,
+    against: Annotated[str | None, typer.Option("--against", help="Router address tcp://HOST:PORT, with keys after ? if it has some; default: what this instance follows.")] = None,
     most: Annotated[int, typer.Option("--most", help="Differing keys to name at most.")] = 20,
     as_json: Json = False,
     timeout: Timeout = 60.0,
@@ -100,14 +103,19 @@ def verify(
     from shmcache.errors import ConfigError
     from shmcache.replication.verifying import compare
 
-    from .connection import ControlChannel
+    from .connection import ControlChannel, parse_target
     from .reply import quoted
 
+    target = parse_target(against) if against else None
+    if target is not None and target.endpoint is None:
+        raise ConfigError(f"--against {against}: the other instance is named by its router's address, tcp://HOST:PORT")
     status = relay_call(name, "replicas", timeout=timeout)
-    address = against or status["upstream"] or next((link["upstream"] for link in status["links"]), "")
+    followed = status["upstream"] or next((link["upstream"] for link in status["links"]), "")
+    address = (target.endpoint if target else None) or followed
     if not address:
         raise ConfigError(f"instance {name!r} follows nobody: name the other one with --against")
-    with ControlChannel(timeout) as channel:
+    # Router and relay of an instance have the same keys.
+    with ControlChannel(timeout, target.url if target else None) as channel:
         relay = channel.call(address, "replication")["relay"]
         from shmcache.replication.link import reachable
 

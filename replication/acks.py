@@ -1,5 +1,6 @@
 """Who follows this instance, and how far each has come: kept by the relay, read by the workers through the replication region."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,10 +85,16 @@ class Acknowledgements:
         self._region.store(Word.REPLICAS_GOOD, good)
         self._region.store(Word.REPLICAS_KNOWN, max(self._expected, len(self.followers)))
 
-    def table(self, heads: dict[int, int], now: float) -> list[dict[str, Any]]:
-        """For people: one row per follower."""
+    def table(self, heads: dict[int, int], now: float, behind: Callable[[int, int], tuple[int, int]]) -> list[dict[str, Any]]:
+        """For people and metrics: one row per follower. `behind(shard, position)`: records and ms."""
+
+        def lags(follower: Follower) -> dict[str, int]:
+            found = [behind(shard, follower.positions.get(shard, 0)) for shard in heads]
+            return {"lag_records": sum(records for records, _ in found), "lag_ms": max((ms for _, ms in found), default=0)}
+
         return [
-            {
+            lags(follower)
+            | {
                 "replica": follower.replica_id,
                 "name": follower.name,
                 "router": follower.router,

@@ -5,7 +5,6 @@ that a dead worker has not answered goes to its successor again, with all that f
 While a worker has two parts to do, what comes after them is gathered into one: the busier it is, the fewer messages it gets.
 """
 
-import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -177,12 +176,3 @@ class Applier:
             lane.sent.clear()
             lane.waiting.clear()
         self.bytes_in_flight = 0
-
-
-def slot_bitmap(ranges: list[list[int]], shard: int) -> bytes:
-    """The slots of an upstream's shard, of its topology's [[first, last, shard], ...]; slot s is bit s % 8 of byte s // 8."""
-    bits = 0
-    for first, last, owner in ranges:
-        if owner == shard:
-            bits |= (1 << last + 1) - (1 << first)
-    return struct.pack("<2048s", bits.to_bytes(2048, "little"))

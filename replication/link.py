@@ -29,8 +29,9 @@ from shmcache.limits import (
     SLICES_IN_FLIGHT,
 )
 from shmcache.protocol.replication import Followed, Identity
+from shmcache.protocol.slots import slot_bitmap
 
-from .applying import Applier, slot_bitmap
+from .applying import Applier
 from .following import ShardFollower
 from .frames import Frame, decode
 from .greeting import Refusal, Welcome, check, positions_to_follow
@@ -252,6 +253,8 @@ class Link:
                 shard.slices_asked += 1
                 shard.slices_asked_at = now
                 arguments = {"shard": number, "replica": self._identity().replica_id, "first": first}
+                # Only an instance with a node number remembers flushes; to others each would be a walk over the index for nothing.
+                arguments["flushes"] = bool(self._hello["node"])
                 self._asked[self._wires.ask("slice", arguments)] = ("slice", number)
         elif shard.phase in ("following", "sweeping") and not self._applier.is_full:
             position = shard.follower.wants(now)

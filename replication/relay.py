@@ -23,6 +23,7 @@ from .link import Link, Wires
 from .lost import save_lost
 from .shipping import Copy, OwnLogs, Publisher, fetch
 from .switchover import Switchover
+from .timeline import Timeline
 
 
 class Host(Protocol):
@@ -66,6 +67,7 @@ class Relay:
         self._save_at = self._review_at = 0.0
         self._dirty = False
         self.lost_writes = 0
+        self._timelines = [Timeline() for _ in range(logs.shards)]
         self.paused = False
         region.store(Word.FORWARD_WRITES, int(settings["forward_writes"]))
 
@@ -121,6 +123,16 @@ class Relay:
     def heads(self) -> dict[int, int]:
         """The ends of the own logs."""
         return self.publisher.log_ends()
+
+    def followers(self, now: float) -> list[dict[str, Any]]:
+        """One row per follower, with what it lacks."""
+        self._note_logs(now)
+        return self.acks.table(self.heads(), now, lambda shard, position: self._timelines[shard].behind(position, now))
+
+    def _note_logs(self, now: float) -> None:
+        seqs = self.publisher.log_seqs()
+        for shard, end in self.heads().items():
+            self._timelines[shard].note(end, seqs[shard], now)
 
     def _follow(self, address: str) -> None:
         self._drop_links()
@@ -337,7 +349,7 @@ class Relay:
     def fetch(self, shard: int, position: int) -> dict[str, Any]:
         return fetch(self.logs, shard, position, self.identity.history, self.identity.epoch)
 
-    def slice(self, replica: str, shard: int, first: bool) -> dict[str, Any]:
+    def slice(self, replica: str, shard: int, first: bool, flushes: bool) -> dict[str, Any]:
         """The next slice of a full copy. Raises ResponseError."""
         key = (replica, shard)
         copy = self._copies.get(key)
@@ -345,7 +357,7 @@ class Relay:
             if not first:
                 raise ResponseError("GONE", "no such copy is under way")
             self.end_copy(key)
-            copy = self._copies[key] = Copy(self.logs, shard)
+            copy = self._copies[key] = Copy(self.logs, shard, flushes=flushes)
         if copy.done:
             raise ResponseError("DONE", "this copy is complete")
         try:
@@ -374,6 +386,8 @@ class Relay:
         if now >= self._review_at:
             self._review_at = now + REVIEW_MS / 1000
             self.acks.review(self.heads(), now)
+            if self.acks.followers:
+                self._note_logs(now)
             self.publisher.attend(self.acks.anyone(now))
         for key, copy in list(self._copies.items()):
             if now - copy.used_at > 30:

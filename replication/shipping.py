@@ -60,6 +60,10 @@ class Publisher:
         """The end of each log, published or not."""
         return {shard: tailer.position + tailer.lag_bytes for shard, tailer in enumerate(self._tailers)}
 
+    def log_seqs(self) -> dict[int, int]:
+        """The sequence number of each log's last record."""
+        return {shard: tailer.head_seq for shard, tailer in enumerate(self._tailers)}
+
     def oldest(self) -> dict[int, int]:
         """The oldest position that each ring still has."""
         return {shard: tailer.first_position for shard, tailer in enumerate(self._tailers)}
@@ -140,8 +144,9 @@ class Copy:
     back. Records that the slice has already are older or equal by stamp, and change nothing.
     """
 
-    def __init__(self, logs: OwnLogs, shard: int) -> None:
-        self._logs, self.shard = logs, shard
+    def __init__(self, logs: OwnLogs, shard: int, *, flushes: bool) -> None:
+        """`flushes`: also what the shard remembers of flushes, for those that remember it too (two-way peers). Others mark and sweep."""
+        self._logs, self.shard, self._flushes = logs, shard, flushes
         self._cursor = 0
         self.done = False
         self._tailer: LogTailer | None = None
@@ -160,6 +165,9 @@ class Copy:
         if applied < self._tailer.position:
             # The owner is between a log record and its effect (or was killed there): the slice may lack it.
             raise ResponseError("BUSY", f"shard {self.shard} is about to apply its log")
+        if self._flushes and self._cursor == 0:
+            # The log may not have them any more. In front: it costs less to drop everything first.
+            records = self._logs.reader.flush_records(self.shard) + records
         log = []
         try:
             while self._tailer.position < applied:

@@ -211,6 +211,11 @@ class Reader:
         `max_bytes` is passed by the last bucket, at least one bucket is read. An entry that is there throughout comes at least once. The
         slices in order, then the log from the FIRST slice's applied position on, are the whole state; older records must not be
         applied after a slice. Raises `Busy` (nothing was read: call again), `Retired`. Other threads run meanwhile."""
+    def flush_records(self, shard: int) -> bytes:
+        """The flushes that a shard with several writers remembers, oldest first, as `flush` records (seq 0; stamp, node and slots of the flush).
+
+        A full copy that is merged applies them before its first slice: they delete what is older than them, and are remembered, so that it
+        does not come back. Read after that slice, they have all flushes whose effects the slice has."""
     def slot_digests(self, shard: int, now_ms: int) -> bytes:
         """16384 little-endian uint64: per slot the sum of its entries' digests (key, value, stamp, node, deadline, kind), so that two hosts can compare
         whatever their numbers of shards; digests of several shards add up, modulo 2**64. Tombstones and entries whose deadline is not
@@ -233,6 +238,9 @@ class LogTailer:
     def position(self) -> int: ...
     @property
     def lag_bytes(self) -> int: ...
+    @property
+    def head_seq(self) -> int:
+        """Sequence number of the log's last record: advice, it may be a moment ahead of what can be read."""
     @property
     def first_position(self) -> int: ...
     def poll(self, max_bytes: int = 1 << 20) -> bytes:

@@ -131,7 +131,7 @@ class Pipeline(PipelineCore):
             return []
         results = self._read_now(commands, names)
         if results is None:
-            steps = self._steps(commands, self._client._deadline(timeout))
+            steps = self._steps(commands, names, self._client._deadline(timeout))
             results = await self._client._channels.run(steps)
         return self._finish(commands, names, results, raise_on_error)
 

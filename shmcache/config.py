@@ -21,6 +21,7 @@ from .options import (
     LimitsConfig,
     LogConfig,
     MemoryConfig,
+    MetricsConfig,
     NetworkConfig,
     PersistenceConfig,
     ReplicationConfig,
@@ -45,6 +46,7 @@ class Config(BaseModel):
     security: SecurityConfig = SecurityConfig()
     limits: LimitsConfig = LimitsConfig()
     channels: ChannelsConfig = ChannelsConfig()
+    metrics: MetricsConfig = MetricsConfig()
     log: LogConfig = LogConfig()
 
 

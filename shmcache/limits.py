@@ -89,6 +89,14 @@ READERS_STOP_S_MAX: Final = 30.0
 """For the hub and the keeper, which may have to wait for a disk."""
 PAGE_BYTES: Final = 4_096
 """Write logs are whole pages."""
+METRICS_CONNECTIONS_MAX: Final = 16
+"""Connections to the metrics endpoint at a time; one more is closed at once."""
+METRICS_CONNECTION_S_MAX: Final = 5.0
+"""A connection there that is silent for so long is closed."""
+METRICS_CACHE_S: Final = 1.0
+"""Scrapes within this time get the same figures: no number of scrapers costs a worker more than a call a second."""
+METRICS_ANSWERS_S_MAX: Final = 1.0
+"""A process that has not told its figures by then is reported as down."""
 
 assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
 assert TICK_MS_UNFINISHED < TICK_MS_BUSY < TICK_MS_MAX
@@ -116,6 +124,8 @@ APPLY_PARTS_IN_FLIGHT: Final = 2
 """Messages that a replica's own worker has at a time: one that it applies, and the next."""
 COPIED_FRAME_BYTES_MAX: Final = 64 << 10
 """Smaller frames are copied into ZeroMQ's memory, larger ones lent to it."""
+TIMELINE_SAMPLES_MAX: Final = 2_048
+"""Moments of a log that a relay remembers, to tell how long a replica has been behind."""
 REVIEW_MS: Final = 5
 """How often a relay counts which of its replicas are there and close."""
 PUBLISH_QUEUE_FRAMES: Final = 1_000

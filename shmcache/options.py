@@ -436,6 +436,26 @@ class ChannelsConfig(_Group):
         return value
 
 
+class MetricsConfig(_Group):
+    """Figures for Prometheus (docs/stats.md)."""
+
+    metrics: str = Field(
+        default="",
+        description="Serve metrics at http://HOST:PORT/metrics: `HOST:PORT`, or a port of 127.0.0.1. Plain HTTP, for all "
+        "who reach it; port 0 takes a free one.",
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: str) -> str:
+        if not value:
+            return value
+        full = f"127.0.0.1:{value}" if value.isdecimal() else value
+        if not _is_tcp(f"tcp://{full}"):
+            raise ValueError(f"{value!r} is neither HOST:PORT nor a port")
+        return full
+
+
 class LogConfig(_Group):
     """What the server says about itself, on stderr."""
 

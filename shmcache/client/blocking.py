@@ -167,7 +167,7 @@ class Pipeline(PipelineCore):
         client = self._client
         request = None if self._transaction else sole_batch(client._route, commands, names, client._options)
         if request is None:
-            return client._drive(self._steps(commands, Deadline.after(timeout)))
+            return client._drive(self._steps(commands, names, Deadline.after(timeout)))
         client._channels.ask(client._route, request, timeout)
         return batch_results(request)
 

@@ -15,7 +15,7 @@ from ..protocol.commands import LOCAL
 from ..protocol.needs import Ack
 from .access import Access, find_access
 from .exchange import Deadline, Step
-from .hub import ChannelMethods, HubRoute
+from .hub import ChannelMethods, HubRoute, publisher
 from .local import read, read_steps
 from .methods import CommandMethods
 from .options import NO_OPTIONS, RequestOptions
@@ -109,6 +109,11 @@ class ClientCore(CommandMethods, ChannelMethods):
     def wait(self, num_replicas: int, timeout: int) -> Any:
         """How many replicas have all that was written so far; waits until they are `num_replicas`, at most `timeout` ms (0: the call's own)."""
         return self._run(("WAIT", num_replicas, timeout))
+
+    def execute_command(self, *args: Any, timeout: float | None = None) -> Any:
+        """Any command by name, as `execute_command("SET", "k", 1)`; results as the methods give them."""
+        publish = publisher(self, args)
+        return super().execute_command(*args, timeout=timeout) if publish is None else publish(*args[1:], timeout=timeout)
 
     def _check_fresh(self) -> None:
         """Raises TooStale if this host's replica is further behind than this client takes."""

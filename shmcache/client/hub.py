@@ -4,7 +4,15 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
-from ..errors import InstanceNotFound, LimitExceeded, ProtocolError, ResponseError, ShmcacheError, Unavailable
+from ..errors import (
+    CommandFailed,
+    InstanceNotFound,
+    LimitExceeded,
+    ProtocolError,
+    ResponseError,
+    ShmcacheError,
+    Unavailable,
+)
 from ..limits import CHANNEL_MESSAGE_BYTES_MAX
 from ..protocol import frames
 from ..protocol.channels import check_name, seen_from
@@ -17,6 +25,8 @@ from .streams import SCHEME
 
 BATCH_BYTES_MAX = 256 * 1024
 BATCH_MESSAGES_MAX = 1_000
+PUBLISHING = frozenset({"PUBLISH", "SPUBLISH"})
+"""Commands that are the hub's and may stand among others."""
 """What `publish_many` puts into one request."""
 Timeout = float | None
 
@@ -136,17 +146,62 @@ def calling(call: str, **arguments: Any) -> Request:
 
 
 def hub_steps(hub: HubRoute, request: Request, deadline: Deadline) -> Generator[Step, Any, list[Any]]:
-    """Results of one request to the hub."""
+    """Results of one request to the hub. Raises its failure, or the first error among them."""
+    yield from _answer_steps(hub, request, deadline)
+    return all_of(request)
+
+
+def _answer_steps(hub: HubRoute, request: Request, deadline: Deadline) -> Generator[Step, Any, None]:
+    """Fill in the request's outcome."""
     yield from hub.prepare(deadline)
     yield from exchange(hub, [request], deadline)
     if isinstance(request.outcome, ShmcacheError) and not isinstance(
         request.outcome, ResponseError | LimitExceeded
     ):
         hub.forget()
-    return all_of(request)
 
 
-def _publish(name: str, channel: Key, message: Value) -> tuple[Any, ...]:
+def publishing_steps(hub: HubRoute, commands: Sequence[tuple[Any, ...]], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
+    """Publish in order; the results, errors in their places: of a request that failed, in those of all its messages."""
+    results: list[Any] = []
+    for request in batches(commands):
+        try:
+            yield from _answer_steps(hub, request, deadline)
+            outcome = request.outcome
+        except ShmcacheError as error:
+            outcome = error
+        found = decode_results(outcome) if isinstance(outcome, bytes) else [outcome]
+        # One result for all of them is the hub's refusal of the request.
+        results += found if len(found) == len(request.commands) else found[:1] * len(request.commands)
+    return results
+
+
+def batches(commands: Iterable[tuple[Any, ...]]) -> list[Request]:
+    """Messages in as few requests as possible."""
+    requests = []
+    batch: list[tuple[Any, ...]] = []
+    size = 0
+    for command in commands:
+        more = 32 + len(as_bytes(command[1])) + (len(command[2]) if type(command[2]) is not int else 9)
+        if batch and (size + more > BATCH_BYTES_MAX or len(batch) == BATCH_MESSAGES_MAX):
+            requests.append(publishing(batch))
+            batch, size = [], 0
+        batch.append(command)
+        size += more
+    return [*requests, publishing(batch)] if batch else requests
+
+
+def publisher(methods: Any, args: tuple[Any, ...]) -> Callable[..., Any] | None:
+    """The method for PUBLISH and SPUBLISH of `execute_command`; None for other commands. Raises CommandFailed (ERR)."""
+    name = str(args[0].decode("utf-8", "replace") if isinstance(args[0], bytes) else args[0]).upper() if args else ""
+    if name not in PUBLISHING:
+        return None
+    if len(args) != 3:
+        raise CommandFailed("ERR", f"wrong number of arguments for '{name.lower()}' command")
+    return methods.publish if name == "PUBLISH" else methods.spublish  # type: ignore[no-any-return]
+
+
+def publish_command(name: str, channel: Key, message: Value) -> tuple[Any, ...]:
     args = plain((name, channel, message))
     check_name(as_bytes(args[1]))
     size = len(args[2]) if type(args[2]) is not int else 20
@@ -172,25 +227,14 @@ class ChannelMethods:
 
     def publish(self, channel: Key, message: Value, *, timeout: Timeout = None) -> Any:
         """Send a message to all subscribers; how many subscriptions it met at this instance's hub."""
-        return self._ask_hub(publishing((_publish("PUBLISH", channel, message),)), _first, timeout)
+        return self._ask_hub(publishing((publish_command("PUBLISH", channel, message),)), _first, timeout)
 
     def spublish(self, shard_channel: Key, message: Value, *, timeout: Timeout = None) -> Any:
         """As `publish`, to a shard channel."""
-        return self._ask_hub(publishing((_publish("SPUBLISH", shard_channel, message),)), _first, timeout)
+        return self._ask_hub(publishing((publish_command("SPUBLISH", shard_channel, message),)), _first, timeout)
 
     def _batches(self, messages: Iterable[tuple[Key, Value]]) -> list[Request]:
-        requests = []
-        batch: list[tuple[Any, ...]] = []
-        size = 0
-        for channel, message in messages:
-            command = _publish("PUBLISH", channel, message)
-            more = 32 + len(as_bytes(command[1])) + (len(command[2]) if type(command[2]) is not int else 9)
-            if batch and (size + more > BATCH_BYTES_MAX or len(batch) == BATCH_MESSAGES_MAX):
-                requests.append(publishing(batch))
-                batch, size = [], 0
-            batch.append(command)
-            size += more
-        return [*requests, publishing(batch)] if batch else requests
+        return batches(publish_command("PUBLISH", channel, message) for channel, message in messages)
 
     def pubsub_channels(self, pattern: Key = "*", *, timeout: Timeout = None) -> Any:
         """Channels that have subscribers, of those that match the pattern."""

@@ -9,6 +9,7 @@ from ..protocol.commands import LOCAL, Args
 from .arguments import Key, Value, all_plain
 from .core import ClientCore
 from .exchange import Deadline, Step
+from .hub import PUBLISHING, publish_command, publisher, publishing_steps
 from .local import read
 from .methods import CommandMethods
 from .replies import finish_all
@@ -51,6 +52,20 @@ class PipelineCore(CommandMethods):
         self._commands.append(("SET", name, value))
         return self
 
+    def publish(self, channel: Key, message: Value, *, timeout: float | None = None) -> Self:
+        """Adds PUBLISH. Messages go out in their order when all other commands of the pipeline have been executed; a transaction takes none."""
+        return self._run(publish_command("PUBLISH", channel, message), timeout)
+
+    def spublish(self, shard_channel: Key, message: Value, *, timeout: float | None = None) -> Self:
+        """Adds SPUBLISH, as `publish`."""
+        return self._run(publish_command("SPUBLISH", shard_channel, message), timeout)
+
+    def execute_command(self, *args: Any, timeout: float | None = None) -> Self:
+        """Adds any command by name."""
+        publish = publisher(self, args)
+        found = super().execute_command(*args, timeout=timeout) if publish is None else publish(*args[1:], timeout=timeout)
+        return found  # type: ignore[no-any-return]
+
     def reset(self) -> None:
         """Forget what was collected."""
         self._commands = []
@@ -58,7 +73,10 @@ class PipelineCore(CommandMethods):
     def _take(self) -> tuple[list[Args], Set[str]]:
         """The collected commands, checked, and their names; the pipeline is empty then. Raises DataError."""
         commands, self._commands = self._commands, []
-        return all_plain(commands), {command[0] for command in commands}
+        names = {command[0] for command in commands}
+        if self._transaction and not names.isdisjoint(PUBLISHING):
+            raise DataError("a message cannot be part of a transaction: the hub that carries it is no shard")
+        return all_plain(commands), names
 
     def _read_now(self, commands: list[Args], names: Set[str]) -> list[Any] | None:
         """Raw results if all commands are reads that the shared memory answers."""
@@ -75,10 +93,23 @@ class PipelineCore(CommandMethods):
         except EngineError:
             return None
 
-    def _steps(self, commands: list[Args], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
+    def _steps(self, commands: list[Args], names: Set[str], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
+        if not names.isdisjoint(PUBLISHING):
+            return self._steps_with_messages(commands, deadline)
         return pipeline_steps(
             self._client._route, commands, deadline, self._transaction, self._client._options
         )
+
+    def _steps_with_messages(self, commands: list[Args], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
+        """The messages last: who receives one finds done what was asked for with it."""
+        others = [command for command in commands if command[0] not in PUBLISHING]
+        messages = [command for command in commands if command[0] in PUBLISHING]
+        done: list[Any] = []
+        if others:
+            done = yield from pipeline_steps(self._client._route, others, deadline, False, self._client._options)
+        sent = yield from publishing_steps(self._client._hub, messages, deadline)
+        left, met = iter(done), iter(sent)
+        return [next(met) if command[0] in PUBLISHING else next(left) for command in commands]
 
     def _finish(
         self, commands: list[Args], names: Set[str], results: list[Any], raise_on_error: bool

@@ -64,6 +64,7 @@ import posix_ipc
 
 from ..errors import InstanceExists, InstanceNotFound, LayoutMismatch, Unavailable
 from .names import directory_name, region_name
+from .small_regions import mapped, opened_read_only
 
 DIRECTORY_LAYOUT_VERSION: Final = 2
 SLOTS: Final = 16384
@@ -254,38 +255,23 @@ class Directory:
     def __init__(self, instance: str, fd: int, *, writable: bool = False) -> None:
         """Map an open descriptor, which stays the caller's. Raises InstanceNotFound, LayoutMismatch."""
         self.instance = instance
-        size = os.fstat(fd).st_size
-        if size < _HEADER.size:
-            raise InstanceNotFound(f"instance {instance!r} is not ready: its directory is still empty")
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(fd, size, access=access)
-        magic, layout, _, _, self._body_bytes = _HEADER.unpack_from(self._map)
-        if (
-            magic != _MAGIC
-            or layout != DIRECTORY_LAYOUT_VERSION
-            or size < _HEADER.size + 2 * self._body_bytes
-        ):
+        whose = f"the directory of instance {instance!r}"
+        self._map = mapped(
+            fd, _MAGIC, DIRECTORY_LAYOUT_VERSION, _HEADER.size, whose, "use the same release of shmcache on both sides",
+            writable=writable,
+        )  # fmt: skip
+        self._body_bytes = _HEADER.unpack_from(self._map)[4]
+        if len(self._map) < _HEADER.size + 2 * self._body_bytes:
             self._map.close()
-            raise LayoutMismatch(
-                f"the directory of instance {instance!r} has layout version {layout}, this release needs "
-                f"{DIRECTORY_LAYOUT_VERSION}: use the same release of shmcache on both sides"
-            )
+            raise LayoutMismatch(f"{whose} is shorter than it says: use the same release of shmcache on both sides")
 
     @classmethod
     def open(cls, instance: str) -> Self:
         """Map the directory of an instance by name. Raises InstanceNotFound, LayoutMismatch, ConfigError
         (bad name).
         """
-        try:
-            memory = posix_ipc.SharedMemory(directory_name(instance), read_only=True)
-        except posix_ipc.ExistentialError:
-            raise InstanceNotFound(f"no instance {instance!r} on this host") from None
-        except PermissionError:
-            raise InstanceNotFound(f"no permission to use instance {instance!r}") from None
-        try:
-            return cls(instance, memory.fd)
-        finally:
-            memory.close_fd()
+        with opened_read_only(directory_name(instance), instance, f"no instance {instance!r} on this host") as fd:
+            return cls(instance, fd)
 
     @property
     def version(self) -> int:

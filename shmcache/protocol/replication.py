@@ -30,10 +30,11 @@ from typing import Any, Final, Literal, Self
 
 import posix_ipc
 
-from ..errors import InstanceNotFound, LayoutMismatch, NoSpace
+from ..errors import NoSpace
 from ..limits import REPLICAS_MAX
 from .directory import SHARDS_MAX
 from .names import replication_name
+from .small_regions import mapped, opened_read_only
 
 REPLICATION_LAYOUT_VERSION: Final = 1
 _MAGIC: Final = b"SHMCREPL"
@@ -143,30 +144,17 @@ class ReplicationRegion:
 
     def __init__(self, instance: str, fd: int, *, writable: bool = False) -> None:
         """Map an open descriptor, which stays the caller's. Raises InstanceNotFound, LayoutMismatch."""
-        size = os.fstat(fd).st_size
-        if size < _BYTES:
-            raise InstanceNotFound(f"the replication region of instance {instance!r} is not ready")
-        self._map = mmap.mmap(fd, _BYTES, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
-        magic, layout, self.shards = _HEADER.unpack_from(self._map)
-        if magic != _MAGIC or layout != REPLICATION_LAYOUT_VERSION:
-            self._map.close()
-            raise LayoutMismatch(
-                f"the replication region of instance {instance!r} has layout version {layout}, this release "
-                f"needs {REPLICATION_LAYOUT_VERSION}: start with --cold"
-            )
+        whose = f"the replication region of instance {instance!r}"
+        self._map = mapped(fd, _MAGIC, REPLICATION_LAYOUT_VERSION, _BYTES, whose, "start with --cold", writable=writable)
+        self.shards = _HEADER.unpack_from(self._map)[2]
         self._acks = memoryview(self._map)[_ACKS_AT : _ACKS_AT + 8 * REPLICAS_MAX * SHARDS_MAX].cast("Q")
 
     @classmethod
     def open(cls, instance: str) -> Self:
         """Raises InstanceNotFound if the instance has no relay, LayoutMismatch."""
-        try:
-            memory = posix_ipc.SharedMemory(replication_name(instance), read_only=True)
-        except posix_ipc.ExistentialError:
-            raise InstanceNotFound(f"instance {instance!r} has no replication (no relay ever ran)") from None
-        try:
-            return cls(instance, memory.fd)
-        finally:
-            memory.close_fd()
+        absent = f"instance {instance!r} has no replication (no relay ever ran)"
+        with opened_read_only(replication_name(instance), instance, absent) as fd:
+            return cls(instance, fd)
 
     @classmethod
     def take(cls, instance: str, shards: int, *, gid: int = -1) -> Self:

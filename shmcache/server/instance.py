@@ -22,6 +22,7 @@ from .plan import (
     hub_settings,
     keeper_settings,
     make_plan,
+    metrics_settings,
     needs_relay,
     relay_settings,
     router_settings,
@@ -78,6 +79,8 @@ def _run(config: Config) -> int:
         hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
     kept = keeper_settings(config, plan)
     keeper = Child("keeper", "shmcache.server.keeper", kept) if kept else None
+    measured = metrics_settings(config, plan)
+    metrics = Child("metrics", "shmcache.server.metrics", measured) if measured else None
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     # Held until this process ends, however it does.
@@ -108,7 +111,9 @@ def _run(config: Config) -> int:
                 f"shmcache {plan.instance!r} is ready: {plan.workers} worker(s), "
                 f"{format_size(config.memory.memory)}, "
                 f"{found.text(keys)}, "
-                f"{', '.join(endpoints) or 'this host only'}, pid {os.getpid()}, "
+                f"{', '.join(endpoints) or 'this host only'}, "
+                + (f"metrics at http://{_metrics_address(metrics)}/metrics, " if metrics else "")
+                + f"pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",
                 flush=True,
             )
@@ -125,6 +130,7 @@ def _run(config: Config) -> int:
             announce,
             hub,
             keeper,
+            metrics,
         )
         try:
             code = supervisor.run()
@@ -143,6 +149,11 @@ def _run(config: Config) -> int:
         directory.close()
         if locked >= 0:
             os.close(locked)
+
+
+def _metrics_address(metrics: Child) -> str:
+    """With the port in force."""
+    return f"{metrics.settings['listen'].rpartition(':')[0]}:{metrics.settings['port']}"
 
 
 def _check_space(config: Config, plan: Plan, log: Any) -> None:

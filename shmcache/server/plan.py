@@ -10,8 +10,8 @@ from ..errors import ConfigError
 from ..limits import PAGE_BYTES
 from ..protocol.directory import SHARDS_MAX, even_slots
 from ..protocol.security import Security, security_settings
+from ..protocol.slots import slot_ranges
 from .paths import ipc_endpoint
-from .topology import slot_ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +198,23 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "upstream": list(channels.channels_upstream),
         "security": security_settings(config),
         "gid": plan.gid,
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+
+
+def metrics_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
+    """Settings of the process that serves metrics; None if it is not wanted."""
+    listen = config.metrics.metrics
+    if not listen:
+        return None
+    host, _, port = listen.rpartition(":")
+    return {
+        "instance": plan.instance,
+        "listen": listen,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "relay": ipc_endpoint(plan.folder, plan.instance, "relay"),
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }

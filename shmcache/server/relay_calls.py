@@ -41,7 +41,9 @@ class RelayCalls:
             case "slice":
                 # Several are asked for at a time, and take as long as the requests that a worker on the same core has meanwhile.
                 os.sched_yield()
-                return relay.slice(str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]))
+                return relay.slice(
+                    str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]), bool(arguments.get("flushes"))
+                )
             case "fence":
                 return {"understood": relay.fenced(int(arguments["epoch"]), str(arguments["router"]))}
             case "promoted":
@@ -88,7 +90,6 @@ class RelayCalls:
         relay = self._relay
         now, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         identity = relay.identity
-        ends = relay.publisher.log_ends()
         return {
             "instance": relay.snapshot.instance,
             "role": identity.role,
@@ -123,6 +124,6 @@ class RelayCalls:
                 }
                 for link in relay.links.values()
             ],
-            "replicas": relay.acks.table(ends, now),
+            "replicas": relay.followers(now),
             "process": process_stats(),
         }

@@ -38,6 +38,7 @@ class Supervisor:
         on_ready: Callable[[int], None],
         hub: Child | None = None,
         keeper: Child | None = None,
+        metrics: Child | None = None,
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve.
 
@@ -47,8 +48,8 @@ class Supervisor:
         self._relay = relay
         self._on_demand = on_demand
         self._on_ready = on_ready
-        self._hub, self._keeper = hub, keeper
-        self._children = [*workers, router, *(child for child in (relay, hub, keeper) if child)]
+        self._hub, self._keeper, self._metrics = hub, keeper, metrics
+        self._children = [*workers, router, *(child for child in (relay, hub, keeper, metrics) if child)]
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -164,6 +165,8 @@ class Supervisor:
                 hub_pid=child.pid,
                 hub_generation=report["generation"],
             )
+        elif child is self._metrics:
+            child.settings["port"] = report["port"]
         elif child is self._keeper:
             pass
         else:

@@ -1,23 +1,12 @@
 """The `topology` call: the slot table in the form that remote clients get."""
 
-import struct
 from typing import Any
 
 from ..errors import Unavailable
 from ..protocol.clocks import now_us
-from ..protocol.directory import SLOTS, DirectorySnapshot
+from ..protocol.directory import DirectorySnapshot
 from ..protocol.replication import ReplicationRegion
-
-
-def slot_ranges(slots: bytes) -> list[list[int]]:
-    """[[first, last, shard], ...] of a slot table, in order and without gaps."""
-    ranges: list[list[int]] = []
-    for slot, shard in enumerate(struct.unpack(f"<{SLOTS}H", slots)):
-        if ranges and ranges[-1][2] == shard:
-            ranges[-1][1] = slot
-        else:
-            ranges.append([slot, slot, shard])
-    return ranges
+from ..protocol.slots import slot_ranges
 
 
 def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
@@ -31,15 +20,6 @@ def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
         "slots": slot_ranges(snapshot.slots),
         "clock_us": now_us(),
     }
-
-
-def slot_bitmap(slots: bytes, shard: int) -> bytes:
-    """The slots of one shard as 2048 bytes; slot s is bit s % 8 of byte s // 8."""
-    bits = bytearray(SLOTS // 8)
-    for slot, owner in enumerate(struct.unpack(f"<{SLOTS}H", slots)):
-        if owner == shard:
-            bits[slot >> 3] |= 1 << (slot & 7)
-    return bytes(bits)
 
 
 def relay_addresses(instance: str) -> dict[str, str]:

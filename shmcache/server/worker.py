@@ -13,12 +13,12 @@ from ..errors import ShmcacheError
 from ..limits import PREDECESSOR_WAIT_S
 from ..protocol.directory import Directory
 from ..protocol.names import REGION_KINDS, region_name
+from ..protocol.slots import slot_bitmap, slot_ranges
 from . import exit_codes
 from .child import report, start_child
 from .logs import configure_logs, logger
 from .restoring import begin_restoring, restore_shard
 from .serving import Service
-from .topology import slot_bitmap
 
 _LOCK_PAUSE_S: Final = 0.005
 
@@ -94,7 +94,7 @@ def main() -> int:
     for fd in fds[1:]:
         os.close(fd)
     if settings["shards"] > 1:
-        owner.set_slots(slot_bitmap(slots, settings["shard"]))
+        owner.set_slots(slot_bitmap(slot_ranges(slots), settings["shard"]))
     service = Service(owner, directory, settings, log)
     service.bind()
     if settings["core"] is not None:

@@ -143,3 +143,21 @@ def test_the_same_stamp_does_not_make_two_values_one(writers: Writers):
     sweep(old_primary)
     assert [old_primary.command("GET", key) for key in equal] == [b"kept"] * len(equal)
     assert old_primary.owner.digest() == new_primary.owner.digest()
+
+
+def test_a_successor_goes_on_marking_where_the_dead_owner_was(writers: Writers):
+    """A worker that is killed in the middle of the marking: the rest is asked of the next one, by the cursor, and nothing escapes."""
+    writer = writers()
+    for number in range(5000):
+        writer.command("SET", b"old%d" % number, "v")
+    writer.owner.configure(replica=True)
+    cursor = writer.owner.mark_stale(0, None, 0)
+    for _ in range(3):
+        cursor = writer.owner.mark_stale(cursor, None, 0)
+    assert cursor
+    writer.reattach()
+    while cursor:
+        cursor = writer.owner.mark_stale(cursor, None, 0)
+    assert sweep(writer) == 5000
+    assert writer.command("DBSIZE") == 0
+    writer.owner.verify()

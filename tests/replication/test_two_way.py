@@ -109,3 +109,35 @@ def test_a_partition_heals_to_the_same_state_and_no_deletion_comes_back():
         assert a.get("k150") == b"written after the deletion on that side"
         assert a.get("counter") in (b"5", b"7"), "numbers are values: the last write wins, they are not added"
         assert a.dbsize() == b.dbsize() == len(list(b.scan_iter()))
+
+
+@pytest.mark.timeout(240)
+def test_a_flush_that_the_log_no_longer_has_is_part_of_the_copy():
+    """Flushed during a partition, and then so much written that the ring has lost the flush: what was older goes, what was written since stays."""
+    with hosts(2, wire="veth") as group, contextlib.ExitStack() as stack:
+        addresses = [f"tcp://{host.address}:7400" for host in group]
+        instances = []
+        for number, host in enumerate(group):
+            settings = {"listen": addresses[number], "peers": addresses[1 - number], "node": number + 1, "workers": 2 - number}
+            instances.append(stack.enter_context(host.running_instance(log_size="64KB", **settings)))
+        a, b = (stack.enter_context(shmcache.connect(instance.url)) for instance in instances)
+        for n in range(200):
+            a.set(f"old{n}", "before")
+        wait_equal(*instances)
+        group.wire().partition("both")
+        wait_until(lambda: all(link["state"] == "down" for i in instances for link in status(i)["links"]), 20)
+        b.set("b0", "written before the flush")
+        # Stamps of different hosts are as good as their clocks: milliseconds.
+        time.sleep(0.05)
+        a.flushall()
+        time.sleep(0.05)
+        b.set("old1", "written after the flush")
+        for n in range(3000):
+            a.set(f"a{n % 100}", "x" * 100)
+        group.wire().heal()
+        wait_equal(*instances, seconds=60)
+        assert "full copy of a shard is complete" in instances[1].log().partition("link down")[2], "the ring was to be overrun"
+        assert b.get("old0") is None
+        assert a.get("b0") is None
+        assert a.get("old1") == b"written after the flush"
+        assert a.dbsize() == b.dbsize() == 101

@@ -9,12 +9,12 @@ from shmcache import _engine, config, limits
 from shmcache.errors import ConfigError, NoSpace
 from shmcache.protocol import codec, frames
 from shmcache.protocol.directory import DirectorySnapshot, even_slots, new_snapshot
+from shmcache.protocol.slots import slot_bitmap, slot_ranges
 from shmcache.server import paths, regions, restarts
 from shmcache.server.plan import make_plan
 from shmcache.server.regions import Leftover
 from shmcache.server.routing import Routing
 from shmcache.server.serving import batch_length
-from shmcache.server.topology import slot_bitmap, slot_ranges
 
 
 def test_first_restart_is_immediate_and_later_ones_back_off() -> None:
@@ -43,7 +43,7 @@ def test_slot_ranges_and_bitmaps_agree_with_the_table() -> None:
         assert ranges[0][0] == 0
         assert ranges[-1][1] == 16383
         for first, last, shard in ranges:
-            bits = int.from_bytes(slot_bitmap(table, shard), "little")
+            bits = int.from_bytes(slot_bitmap(ranges, shard), "little")
             assert bits == ((1 << (last + 1)) - 1) ^ ((1 << first) - 1)
 
 

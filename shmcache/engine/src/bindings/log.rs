@@ -46,6 +46,11 @@ impl PyLogTailer {
     }
 
     #[getter]
+    fn head_seq(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.head_seq())
+    }
+
+    #[getter]
     fn first_position(&mut self) -> PyResult<u64> {
         Ok(self.get()?.first_position())
     }

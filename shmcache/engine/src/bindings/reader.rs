@@ -228,6 +228,10 @@ impl PyReader {
         Ok((slice.next_cursor, slice.applied_position, PyBytes::new(py, &slice.records)))
     }
 
+    fn flush_records<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.shard(shard)?.flush_records()))
+    }
+
     fn slot_digests<'py>(&self, py: Python<'py>, shard: usize, now_ms: u64) -> PyResult<Bound<'py, PyBytes>> {
         let reader = self.shard(shard)?;
         let digests = py.detach(|| reader.slot_digests(now_ms)).map_err(errors::unread)?;

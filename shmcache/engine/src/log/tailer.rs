@@ -156,6 +156,11 @@ impl LogTailer {
         ring::readable_to(self.map.word(log::HEAD)) - self.position
     }
 
+    /// Sequence number of the log's last record, for tools: the record may be about to be published.
+    pub fn head_seq(&self) -> u64 {
+        self.map.load(log::HEAD_SEQ)
+    }
+
     /// Append the next whole groups to `out`.
     pub fn poll(&mut self, max_bytes: usize, out: &mut Vec<u8>) -> Result<(), TailError> {
         self.position = read_groups(&self.map, self.position, max_bytes, out)?;

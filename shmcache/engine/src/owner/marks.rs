@@ -128,6 +128,44 @@ impl FlushMarks {
     }
 }
 
+/// The flushes that are remembered, oldest first, read beside the owner. A mark that is being changed is left out: the flush that replaces it
+/// is behind the log position up to which the reader knows that all is applied, and covers it. So is one that no owner has written.
+///
+/// The owner clears a place's stamp before it changes the rest and writes it last, so a stamp that is the same before and after belongs to
+/// what was read in between.
+pub fn flushes(load: impl Fn(u64) -> u64) -> Vec<(Origin, Vec<Range>)> {
+    let mut found: Vec<(Origin, Range)> = Vec::new();
+    for place in 0..header::FLUSH_MARK_COUNT {
+        let at = place_at(place);
+        let (stamp, word, again) = (load(at), load(at + WORD), load(at));
+        let (slots, node) = ((word as u16, (word >> 16) as u16), (word >> 32) as u16);
+        if stamp != 0 && stamp == again && slots.0 <= slots.1 && (slots.1 as usize) < SLOT_COUNT && node <= MAX_NODE {
+            found.push((Origin { stamp, node }, slots));
+        }
+    }
+    found.sort_unstable();
+    let mut flushes: Vec<(Origin, Vec<Range>)> = Vec::new();
+    for (origin, slots) in found {
+        match flushes.last_mut() {
+            Some((same, ranges)) if *same == origin => ranges.push(slots),
+            _ => flushes.push((origin, vec![slots])),
+        }
+    }
+    flushes
+}
+
+/// The scope of a flush that concerns these slots.
+pub fn scope(ranges: &[Range]) -> Vec<u8> {
+    if ranges.contains(&(0, SLOT_COUNT as u16 - 1)) {
+        return Vec::new();
+    }
+    let mut bitmap = vec![0; SLOT_COUNT / 8];
+    for slot in ranges.iter().flat_map(|range| range.0..=range.1) {
+        bitmap[slot as usize / 8] |= 1 << (slot % 8);
+    }
+    bitmap
+}
+
 fn place_at(place: usize) -> u64 {
     header::FLUSH_MARKS + place as u64 * header::FLUSH_MARK_BYTES
 }

@@ -19,7 +19,7 @@ mod evict;
 mod flush;
 mod group;
 mod housekeeping;
-mod marks;
+pub mod marks;
 mod rebuild;
 mod recover;
 mod redo;

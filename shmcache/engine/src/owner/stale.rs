@@ -21,8 +21,9 @@ const SLICE_BUCKETS: u64 = 64;
 impl Owner {
     /// Mark the entries of these slots (empty: all) from bucket `cursor` on. The next cursor, 0 when all is done.
     pub fn mark_stale(&mut self, cursor: u64, scope: &[u8], budget: Duration) -> u64 {
-        if cursor == 0 {
-            // What is written while the marking is under way is not older than the sync.
+        if cursor == 0 || self.stale_to == 0 {
+            // What is written while the marking is under way is not older than the sync. A successor of the owner that began it does not know when
+            // that was, and takes all that is there by now: on a replica nothing is written into the slots of the sync meanwhile.
             self.stale_to = self.last_stamp;
         }
         self.walk_buckets(cursor, budget, |owner, bucket| {

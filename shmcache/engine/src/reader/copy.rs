@@ -11,6 +11,7 @@ use super::walk::{KeyBuffer, Sight, Visitor};
 use super::{ShardReader, Unread};
 use crate::layout::header;
 use crate::log::record::{Effect, Record};
+use crate::owner::marks;
 
 /// Some buckets' entries as log records.
 #[derive(Debug)]
@@ -63,6 +64,27 @@ impl Visitor for Copy {
 }
 
 impl ShardReader {
+    /// The flushes that the shard remembers, as records. To be read after a slice, and applied before the copy's first: they have at least those
+    /// flushes whose effects the slice has.
+    pub fn flush_records(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (origin, ranges) in marks::flushes(|field| self.header_acquire(field)) {
+            let record = Record {
+                seq: 0,
+                stamp: origin.stamp,
+                epoch: self.header(header::EPOCH) as u32,
+                node: origin.node,
+                effect: Effect::Flush,
+                more: false,
+                deadline: 0,
+                key: &[],
+                value: &marks::scope(&ranges),
+            };
+            record.encode(&mut out);
+        }
+        out
+    }
+
     /// All entries from `cursor` on, up to the bucket with which they take `max_bytes`.
     pub fn copy_slice(&self, cursor: u64, max_bytes: usize) -> Result<Slice, Unread> {
         let applied_position = self.header_acquire(header::APPLIED_POSITION);
