@@ -23,9 +23,10 @@ from typing import Final, Self
 
 import posix_ipc
 
-from ..errors import InstanceNotFound, LayoutMismatch, NoSpace
+from ..errors import InstanceNotFound, NoSpace
 from .directory import SHARDS_MAX
 from .names import persistence_name
+from .small_regions import mapped
 
 PERSISTENCE_LAYOUT_VERSION: Final = 1
 _MAGIC: Final = b"SHMCKEEP"
@@ -89,16 +90,9 @@ class PersistenceRegion:
 
     def __init__(self, instance: str, fd: int, *, writable: bool = False) -> None:
         """Map an open descriptor, which stays the caller's. Raises InstanceNotFound, LayoutMismatch."""
-        if os.fstat(fd).st_size < _BYTES:
-            raise InstanceNotFound(f"the persistence region of instance {instance!r} is not ready")
-        self._map = mmap.mmap(fd, _BYTES, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
-        magic, layout, self.shards = _HEADER.unpack_from(self._map)
-        if magic != _MAGIC or layout != PERSISTENCE_LAYOUT_VERSION:
-            self._map.close()
-            raise LayoutMismatch(
-                f"the persistence region of instance {instance!r} has layout version {layout}, this release "
-                f"needs {PERSISTENCE_LAYOUT_VERSION}: start with --cold"
-            )
+        whose = f"the persistence region of instance {instance!r}"
+        self._map = mapped(fd, _MAGIC, PERSISTENCE_LAYOUT_VERSION, _BYTES, whose, "start with --cold", writable=writable)
+        self.shards = _HEADER.unpack_from(self._map)[2]
 
     @classmethod
     def open(cls, instance: str, *, writable: bool = False) -> Self:
