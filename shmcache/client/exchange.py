@@ -17,7 +17,7 @@ from ..limits import ARRIVAL_POLL_MS, CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
 from ..protocol.codec import decode_error
 from ..protocol.commands import Args, is_repeatable
-from .policy import Next, Silence, after_silence, retry_delay, silence_error, tries_again
+from .policy import Next, Silence, after_silence, refusal_error, retry_delay, silence_error, tries_again
 
 POLL_S = CLIENT_POLL_MS / 1000
 _request_ids = count(1)
@@ -68,6 +68,9 @@ class Route(Protocol):
     def target(self, slot: int, flags: int = 0) -> Target | None:
         """Where a request with these flags for the slot goes now; None while nobody is there."""
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """Whether what was sent there will not be answered any more."""
+
     def arrived(self, slot: int, stamp: int) -> bool:
         """Whether reads here see the write with this stamp."""
 
@@ -92,6 +95,8 @@ class Request:
     sent_at: float = 0.0
     not_before: float = 0.0
     refusal: ShmcacheError | None = None
+    may_have_happened: bool = False
+    """It writes, and was sent before without an answer: a refusal now does not say that nothing was executed."""
     stamp: int = 0
     """Of the shard after the request, as the reply says."""
     outcome: bytes | ShmcacheError | None = None
@@ -177,9 +182,10 @@ def _send_all(
         now = _clock()
         if now >= deadline.at:
             waiting.pop(request.number, None)
-            request.outcome = request.refusal or Unavailable(
+            refusal = request.refusal or Unavailable(
                 f"shard {request.shard} of {route.where} could not be reached within {deadline.timeout:g} s"
             )
+            request.outcome = refusal_error(refusal, may_have_happened=request.may_have_happened)
             continue
         if now < request.not_before:
             left.append(request)
@@ -211,7 +217,7 @@ def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> 
         return
     refusal = decode_error(reply.payload)
     if not tries_again(refusal):
-        request.outcome = refusal
+        request.outcome = refusal_error(refusal, may_have_happened=request.may_have_happened)
         return
     request.refusal = refusal
     route.forget()
@@ -222,18 +228,22 @@ def _review(route: Route, waiting: dict[int, Request], idle: list[Request], dead
     """Nothing came: decide about every request that is out."""
     now = _clock()
     for number, request in list(waiting.items()):
+        sent_to = request.sent_to
+        assert sent_to is not None
         resend = None if route.sees_workers else request.sent_at + CLIENT_RESEND_MS * request.attempts / 1000
         step = after_silence(
             Silence(
                 now,
                 deadline.at,
                 request.repeatable,
-                worker_replaced=route.sees_workers and route.target(request.slot, request.flags) != request.sent_to,
+                worker_replaced=route.sees_workers and route.replaced(sent_to, request.slot, request.flags),
                 resend_at=resend,
             )
         )
         if step is Next.WAIT:
             continue
+        if step is Next.SEND_AGAIN and not request.flags & (frames.READ_ONLY | frames.CONTROL):
+            request.may_have_happened = True
         if step is Next.SEND_AGAIN and not route.sees_workers:
             if request not in idle:
                 idle.append(request)

@@ -68,6 +68,9 @@ class HubRoute:
             )
         return None if self._remote is None else Target(self._remote[0], (0, 0))
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        return self.target(slot, flags) != target
+
     def forget(self) -> None:
         """It did not answer: ask the router again where it is."""
         self._remote = None

@@ -178,6 +178,11 @@ class LocalRoute:
             return Target(attachment.snapshot.router_endpoints[-1], (0, 0))
         return attachment.targets[attachment.slots.shard_of[slot]]
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """A change of roles sends later writes elsewhere; a worker that lives still answers what it has."""
+        # To a router: it forgets what it has forwarded when the role changes.
+        return self.target(slot, flags if target.worker == (0, 0) else flags | frames.READ_ONLY) != target
+
     def _forwards(self, attachment: Attachment) -> bool:
         region = self._replication_region()
         return (
@@ -242,6 +247,10 @@ class RouterRoute:
 
     def target(self, slot: int, flags: int = 0) -> Target | None:
         return self._target
+
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """Not seen from here."""
+        return False
 
     def arrived(self, slot: int, stamp: int) -> bool:
         """What a router answered was written where it forwards to; reads go the same way."""

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._engine import MAX_BATCH_COMMANDS
-from ..errors import CommandFailed, CrossSlot, LimitExceeded, ResponseError, ShmcacheError
+from ..errors import (
+    CommandFailed,
+    CrossSlot,
+    LimitExceeded,
+    Moved,
+    OutcomeUnknown,
+    OutOfMemory,
+    ReadOnly,
+    ResponseError,
+    ShardFull,
+    ShmcacheError,
+    WrongType,
+)
 from ..limits import CLIENT_BATCH_COMMANDS_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX, WAIT_MARGIN_MS
 from ..protocol import frames
 from ..protocol.codec import decode_results, encode_commands, encode_control
@@ -28,6 +40,7 @@ from ..protocol.commands import (
 )
 from .exchange import Deadline, Request, Step, exchange
 from .options import NO_OPTIONS, RequestOptions
+from .policy import refusal_error
 from .routes import LocalRoute, RouterRoute
 
 BATCH_COMMANDS_MAX = min(CLIENT_BATCH_COMMANDS_MAX, MAX_BATCH_COMMANDS)
@@ -55,7 +68,11 @@ def command_steps(
     planned = plan(args, route.slots)
     requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
     yield from exchange(route, requests, deadline)
-    result = planned.merge([_results_of(request)[0] for request in requests])
+    results = [_results_of(request)[0] for request in requests]
+    unknown = next((result for result in results if isinstance(result, OutcomeUnknown)), None)
+    if unknown is not None:
+        raise unknown
+    result = planned.merge(results)
     if isinstance(result, ResponseError):
         raise result
     return result
@@ -110,7 +127,7 @@ def sole_request(
 def sole_result(request: Request) -> Any:
     """The raw result of a sole request's command. Raises ShmcacheError."""
     result = _results_of(request)[0]
-    if isinstance(result, ResponseError):
+    if isinstance(result, ShmcacheError):
         raise result
     return result
 
@@ -122,15 +139,27 @@ def _checked(payload: bytes) -> bytes:
 
 
 def _results_of(request: Request) -> list[Any]:
-    """The results of one message. Raises its failure."""
+    """The results of one message, errors in their places. Raises its failure."""
     outcome = request.outcome
     if isinstance(outcome, bytes):
         results = decode_results(outcome)
         if len(results) == len(request.commands):
-            return results
+            return _with_doubts(request.commands, results) if request.may_have_happened else results
         raise ShmcacheError(f"{len(results)} results for {len(request.commands)} commands")
     assert outcome is not None
     raise outcome
+
+
+_NOT_NOW = (ReadOnly, Moved, OutOfMemory, ShardFull, WrongType)
+"""Errors of a command that another moment would not have brought."""
+
+
+def _with_doubts(commands: Sequence[Args], results: list[Any]) -> list[Any]:
+    """Results of a message that was sent twice: a write that was refused the second time may have happened the first."""
+    return [
+        refusal_error(result, may_have_happened=True) if isinstance(result, _NOT_NOW) and command[0] not in READ_ONLY else result
+        for command, result in zip(commands, results, strict=True)
+    ]
 
 
 def sole_batch(
