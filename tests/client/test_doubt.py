@@ -7,7 +7,15 @@ import pytest
 
 from shmcache.client.exchange import Deadline, Reply, Request, Send, Steps, Target, exchange
 from shmcache.client.session import batch_results, command_steps, sole_result
-from shmcache.errors import CommandFailed, NotReplicated, OutcomeUnknown, ReadOnly, ResponseError, Unavailable, WrongType
+from shmcache.errors import (
+    CommandFailed,
+    NotReplicated,
+    OutcomeUnknown,
+    ReadOnly,
+    ResponseError,
+    Unavailable,
+    WrongType,
+)
 from shmcache.protocol import codec, frames
 from shmcache.protocol.commands import READ_ONLY, Args, SlotMap
 
