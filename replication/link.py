@@ -87,8 +87,8 @@ class ShardLink:
     """To ask for when there is a gap."""
     copied_entries_bytes: int = 0
     swept: int = 0
-    heartbeats: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=64))
-    """(Log's end, moment in ms): when that is applied, this shard is current as of that moment."""
+    heartbeats: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=64))
+    """(Log's end, moment in ms, largest stamp): when that is applied, this shard is current as of that moment, and has all up to that stamp."""
 
 
 class Link:
@@ -305,7 +305,7 @@ class Link:
     def _offer(self, number: int, frame: Frame, *, fetched: bool = False) -> None:
         shard = self.shards[number]
         if not frame.records:
-            shard.heartbeats.append((frame.to_position, min(frame.sent_ms, time.time_ns() // 1_000_000)))
+            shard.heartbeats.append((frame.to_position, min(frame.sent_ms, time.time_ns() // 1_000_000), frame.last_stamp))
         if shard.phase in ("marking", "copying"):
             # The copy brings its own log with it.
             shard.follower.head = max(shard.follower.head, frame.to_position)
@@ -353,7 +353,10 @@ class Link:
         if shard.phase != "following":
             return
         while shard.heartbeats and shard.heartbeats[0][0] <= shard.applied:
-            shard.current_as_of_ms = shard.heartbeats.popleft()[1]
+            _, shard.current_as_of_ms, stamp = shard.heartbeats.popleft()
+            if stamp > shard.applied_stamp:
+                shard.applied_stamp = stamp
+                self._acks_due.add(self.shards.index(shard))
 
     def _send_acks(self) -> None:
         now = time.monotonic()

@@ -320,6 +320,7 @@ class Relay:
             raise ResponseError("LIMIT", "no row for another replica")
         fork = self.identity.fork
         self.publisher.attend(True)
+        self.applier.everywhere("nothing", {}, lambda: None, lambda told: self.publisher.tell(told["shard"], told["position"], told["stamp"]))
         ends, oldest = self.publisher.log_ends(), self.publisher.oldest()
         return {
             "instance": self.snapshot.instance,

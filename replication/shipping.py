@@ -52,6 +52,8 @@ class Publisher:
         self._logs, self._publish, self._encoder = logs, publish, Encoder(compress)
         self._tailers = [logs.tailer(shard, TAILER_NAME, None) for shard in range(logs.shards)]
         self._last_seqs = [0] * logs.shards
+        self._last_stamps = [0] * logs.shards
+        self._told: dict[int, tuple[int, int]] = {}
         self._heartbeat_due = 0.0
         self._attended = False
         self.records = self.bytes = self.frames = self.overtaken = 0
@@ -94,6 +96,7 @@ class Publisher:
                 self.records += frame.last_seq - frame.first_seq + 1
                 self.bytes += len(frame.records)
                 self._last_seqs[shard] = frame.last_seq
+                self._last_stamps[shard] = max(self._last_stamps[shard], frame.last_stamp)
                 self._publish(self._encoder.encode(frame))
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT_MS / 1000
@@ -104,8 +107,15 @@ class Publisher:
         now_ms = time.time_ns() // 1_000_000
         for shard, tailer in enumerate(self._tailers):
             at = tailer.position
-            frame = Frame(shard, epoch, history, at, at, 0, self._last_seqs[shard], 0, now_ms, b"")
+            position, stamp = self._told.get(shard, (0, 0))
+            if at >= position:
+                self._last_stamps[shard] = max(self._last_stamps[shard], stamp)
+            frame = Frame(shard, epoch, history, at, at, 0, self._last_seqs[shard], self._last_stamps[shard], now_ms, b"")
             self._publish(self._encoder.encode(frame))
+
+    def tell(self, shard: int, position: int, stamp: int) -> None:
+        """A worker says that its log up to `position` has everything up to `stamp`. Followers are told so, too: what they copied had no stamps."""
+        self._told[shard] = position, stamp
 
     def may_sleep(self) -> bool:
         """Ask all owners to ring at their next write. False if something was written meanwhile."""

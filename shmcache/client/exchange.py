@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from ..errors import ShmcacheError, Unavailable
 from ..limits import ARRIVAL_POLL_MS, CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
-from ..protocol.codec import decode_error
+from ..protocol.codec import decode_error, encode_commands, encode_options
 from ..protocol.commands import Args, is_repeatable
 from .policy import Next, Silence, after_silence, refusal_error, retry_delay, silence_error, tries_again
 
@@ -77,6 +77,9 @@ class Route(Protocol):
     def forget(self) -> None:
         """A server said MOVED: look again."""
 
+    def wrote(self, *, forwarded: bool) -> None:
+        """A write was answered: by the instance itself, or by the primary that it forwards to."""
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -99,6 +102,8 @@ class Request:
     """It writes, and was sent before without an answer: a refusal now does not say that nothing was executed."""
     stamp: int = 0
     """Of the shard after the request, as the reply says."""
+    forwarded: bool = False
+    """It was executed at the primary of the instance that was asked."""
     outcome: bytes | ShmcacheError | None = None
     """The reply's payload, or why there is none."""
 
@@ -134,8 +139,8 @@ class Deadline(NamedTuple):
 
 
 def answers(reply: Reply, header: bytes) -> bool:
-    """Whether it is the plain reply to the message with that header."""
-    return reply.header[8:16] == header[8:16] and not reply.header[1] & frames.ERROR
+    """Whether it is the plain reply to the message with that header, with which all is done."""
+    return reply.header[8:16] == header[8:16] and not reply.header[1] & (frames.ERROR | frames.FORWARDED)
 
 
 def exchange(
@@ -164,11 +169,18 @@ def exchange(
 
 def _see_own_writes(route: Route, requests: Sequence[Request], deadline: Deadline) -> Generator[Step, Any, None]:
     """Wait until what was written elsewhere (a replica that forwards) can be read here, or the time is over."""
+    probes = []
     for request in requests:
         if request.flags & (frames.READ_ONLY | frames.CONTROL) or not request.stamp:
             continue
+        if request.forwarded and not route.sees_workers:
+            # Nothing to look at from another host: a batch without commands is refused until the write is there.
+            payload = encode_options({"after_stamp": request.stamp}) + encode_commands([])
+            probes.append(Request(request.shard, request.slot, frames.READ_ONLY | frames.OPTIONS, payload))
         while not route.arrived(request.slot, request.stamp) and _clock() < deadline.at:
             yield Receive(min(deadline.at, _clock() + ARRIVAL_POLL_MS / 1000))
+    if probes:
+        yield from exchange(route, probes, deadline)
 
 
 def _send_all(
@@ -213,6 +225,9 @@ def _postpone(request: Request, idle: list[Request]) -> None:
 def _take(route: Route, request: Request, reply: Reply, idle: list[Request]) -> None:
     if not reply.header[1] & frames.ERROR:
         request.stamp = frames.stamp_of(reply.header)
+        request.forwarded = bool(reply.header[1] & frames.FORWARDED)
+        if not request.flags & (frames.READ_ONLY | frames.CONTROL):
+            route.wrote(forwarded=request.forwarded)
         request.outcome = reply.payload
         return
     refusal = decode_error(reply.payload)

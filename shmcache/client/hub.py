@@ -68,6 +68,9 @@ class HubRoute:
             )
         return None if self._remote is None else Target(self._remote[0], (0, 0))
 
+    def wrote(self, *, forwarded: bool) -> None:
+        """Hubs have ways of their own to each other."""
+
     def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
         return self.target(slot, flags) != target
 

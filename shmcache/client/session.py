@@ -65,10 +65,16 @@ def command_steps(
     yield from route.prepare(deadline)
     if args[0] == "WAIT":
         return (yield from _wait_steps(route, args, deadline))
-    planned = plan(args, route.slots)
-    requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
-    yield from exchange(route, requests, deadline)
-    results = [_results_of(request)[0] for request in requests]
+    for is_last in (False, True):
+        planned = plan(args, route.slots if args[0] in READ_ONLY else route.write_slots)
+        requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
+        yield from exchange(route, requests, deadline)
+        results = [_results_of(request)[0] for request in requests]
+        if is_last or not all(isinstance(result, Moved) for result in results):
+            break
+        # Nothing of it was executed.
+        route.forget()
+        yield from route.prepare(deadline)
     unknown = next((result for result in results if isinstance(result, OutcomeUnknown)), None)
     if unknown is not None:
         raise unknown
@@ -166,7 +172,7 @@ def sole_batch(
     route: LocalRoute | RouterRoute, commands: Sequence[Args], names: Set[str], options: RequestOptions = NO_OPTIONS
 ) -> Request | None:
     """The one message of a pipeline to an instance of one shard; None if it may take more or needs a plan."""
-    if not route.ready or route.slots.shards > 1:
+    if not route.ready or route.slots.shards > 1 or (not names <= READ_ONLY and route.write_slots.shards > 1):
         return None
     if not names <= SINGLE_KEY or len(commands) > BATCH_COMMANDS_MAX:
         return None
@@ -194,25 +200,58 @@ def pipeline_steps(
     deadline: Deadline,
     transaction: bool,
     options: RequestOptions = NO_OPTIONS,
+    *,
+    is_last: bool = False,
 ) -> Generator[Step, Any, list[Any]]:
     """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places."""
     yield from route.prepare(deadline)
+    writes = not {command[0] for command in commands} <= READ_ONLY
+    slots = route.write_slots if writes else route.slots
+    # Split by the primary's slots, all of it goes there, its reads too: here they would not be one shard's.
+    with_reads = slots is route.slots
     if transaction:
-        batches, merges = [transaction_batch(commands, route.slots)], None
+        batches, merges = [transaction_batch(commands, slots)], None
     else:
-        batches, merges = group(commands, route.slots)
+        batches, merges = group(commands, slots)
     results: list[Any] = [None] * sum(len(batch.places) for batch in batches)
     # Messages of one shard go out one after the other, so that a retry cannot overtake its successor.
     queues = [list(split(batch, transaction)) for batch in batches]
     while queues:
         sent = [queue.pop(0) for queue in queues]
-        requests = [_batch_request(batch, transaction, options) for batch in sent]
+        requests = [_batch_request(batch, transaction, options, with_reads) for batch in sent]
         yield from exchange(route, requests, deadline)
         for batch, request in zip(sent, requests, strict=True):
             for place, answer in zip(batch.places, batch_results(request), strict=True):
                 results[place] = answer
         queues = [queue for queue in queues if queue]
-    return results if merges is None else [_merged(merge, results, places) for merge, places in merges]
+    if merges is not None:
+        results = [_merged(merge, results, places) for merge, places in merges]
+    if not is_last and not transaction and has_moved(results):
+        results = yield from moved_steps(route, commands, results, deadline, options)
+    return results
+
+
+def has_moved(results: list[Any]) -> bool:
+    """Whether a shard was asked that does not own a command's slot."""
+    return Moved in map(type, results)
+
+
+def moved_steps(
+    route: LocalRoute | RouterRoute, commands: Sequence[Args], results: list[Any], deadline: Deadline, options: RequestOptions = NO_OPTIONS
+) -> Generator[Step, Any, list[Any]]:
+    """`results` without those that say MOVED: these commands were not executed, and are sent once more.
+
+    Only among commands with one key: all of one key have met the same shard, so their order stays. Else the next call will do better.
+    """
+    route.forget()
+    if not SINGLE_KEY.issuperset({command[0] for command in commands}):
+        return results
+    places = [place for place, result in enumerate(results) if type(result) is Moved]
+    again = yield from pipeline_steps(route, [commands[place] for place in places], deadline, False, options, is_last=True)
+    found = list(results)
+    for place, result in zip(places, again, strict=True):
+        found[place] = result
+    return found
 
 
 Merge = tuple[Plan | ResponseError | None, Sequence[int]]
@@ -229,10 +268,11 @@ def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequ
     return broken if broken is not None else merge.merge(answers)
 
 
-def _batch_request(batch: Batch, transaction: bool, options: RequestOptions) -> Request:
+def _batch_request(batch: Batch, transaction: bool, options: RequestOptions, with_reads: bool) -> Request:
+    """`with_reads`: a batch that only reads is one."""
     names = {command[0] for command in batch.commands}
     flags = frames.TRANSACTION if transaction else 0
-    if names <= READ_ONLY:
+    if with_reads and names <= READ_ONLY:
         flags |= frames.READ_ONLY
     payload = encode_commands(batch.commands) if batch.payload is None else batch.payload
     flags, payload = _with_options(flags, _checked(payload), options)

@@ -30,7 +30,9 @@ OPTIONS: Final = 16
 """Request: a msgpack map of options stands before the batch."""
 HOST_CLOCK: Final = 32
 """Request: the deadline is a moment of this host's monotonic clock, not the time that is left."""
-FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK
+FORWARDED: Final = 64
+"""Reply: a replica passed the request on to its primary; what it wrote comes to the replica later."""
+FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK | FORWARDED
 
 _HEADER = struct.Struct("<BBHIQQ")
 _pack = _HEADER.pack
@@ -72,6 +74,11 @@ def unpack_header(data: bytes) -> Header:
 def request_id_of(data: bytes) -> int:
     """The request id of a header, also of one that `unpack_header` refuses; 0 if it has none."""
     return int.from_bytes(data[8:16], "little") if len(data) >= 16 else 0
+
+
+def as_forwarded(data: bytes) -> bytes:
+    """A reply's header with the flag FORWARDED."""
+    return data[:1] + bytes((data[1] | FORWARDED,)) + data[2:] if len(data) == HEADER_BYTES else data
 
 
 def stamp_of(data: bytes) -> int:

@@ -152,7 +152,8 @@ class Replicating:
                 self._owner.set_primary(str(arguments["primary"]))
                 self._log.info("role", **arguments)
                 return {"position": self._owner.log_position}
-        return {}
+        # "nothing": how far its log is; between two batches, so that all with such a stamp is in it.
+        return {"shard": self._shard, "position": self._owner.log_position, "stamp": self._owner.last_stamp}
 
     def close(self) -> None:
         if self._bell is not None:

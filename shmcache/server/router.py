@@ -55,8 +55,9 @@ class Router:
         self._body = -1
         self._look_at_replication = 0.0
         self._routing = Routing(
-            self._directory.snapshot(), settings, self._reply, self._forward, self._fronts.figures
-        )
+            self._directory.snapshot(), settings, self._reply, self._forward, self._fronts.figures,
+            forward_shards=lambda: self._region.word(Word.UPSTREAM_SHARDS) if self._region is not None else 0,
+        )  # fmt: skip
         self._takers: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
 
     def bind(self) -> list[str]:

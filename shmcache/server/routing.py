@@ -43,7 +43,9 @@ class Routing:
         forward: Callable[[int, Message], bool],
         connections: Callable[[], dict[str, int]] = dict,
         clock: Callable[[], float] = time.monotonic,
+        forward_shards: Callable[[], int] = int,
     ) -> None:
+        """`forward_shards`: how many shards the primary has that writes are forwarded to; 0: not known."""
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
         # One more than shards: the last one leads to the primary that a replica forwards writes to.
@@ -55,6 +57,7 @@ class Routing:
         self._wait_s: float = settings["unavailable_wait_ms"] / 1000
         self._send_reply, self._forward, self._clock = send_reply, forward, clock
         self._connections = connections
+        self._forward_shards = forward_shards
         self._per_client: Counter[bytes] = Counter()
         self._counts: Counter[str] = Counter()
 
@@ -135,6 +138,8 @@ class Routing:
                 if key in lane.pending:
                     lane.pending.discard(key)
                     self._settle(key)
+                    if lane is self._lanes[self.upstream]:
+                        message[-2] = frames.as_forwarded(message[-2])
                     break
             self._counts["replies"] += 1
             self._send_reply(message)
@@ -188,7 +193,7 @@ class Routing:
             return True
         result: Any
         if call == "topology":
-            result = topology(self._snapshot)
+            result = topology(self._snapshot, self._forward_shards() if self._forwards else 0)
         elif call == "channels":
             result = {"endpoints": list(self._snapshot.hub_endpoints[2:4])}
         elif call == "stats" and arguments.get("router"):

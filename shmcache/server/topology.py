@@ -4,7 +4,7 @@ import struct
 from typing import Any
 
 from ..errors import Unavailable
-from ..protocol.directory import SLOTS, DirectorySnapshot
+from ..protocol.directory import SLOTS, DirectorySnapshot, even_slots
 from ..protocol.replication import ReplicationRegion
 
 
@@ -19,9 +19,10 @@ def slot_ranges(slots: bytes) -> list[list[int]]:
     return ranges
 
 
-def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
-    """What the call `topology` returns (docs/protocol.md)."""
-    return {
+def topology(snapshot: DirectorySnapshot, forward_shards: int = 0) -> dict[str, Any]:
+    """What the call `topology` returns (docs/protocol.md). `forward_shards`: of the primary that writes are forwarded to, if they are."""
+    forwarded = {"write_slots": slot_ranges(even_slots(forward_shards))} if forward_shards else {}
+    return forwarded | {
         "instance": snapshot.instance,
         "epoch": snapshot.epoch,
         "shards": [

@@ -26,7 +26,7 @@ class Replaced:
     """A route whose first worker goes away without an answer, once it has been sent something."""
 
     where, epoch, sees_workers = "instance 'x'", 1, True
-    slots = known = SlotMap.of([0] * 16384, 1)
+    slots = write_slots = known = SlotMap.of([0] * 16384, 1)
     sends = 0
 
     def prepare(self, deadline: Deadline) -> Steps:
@@ -42,6 +42,8 @@ class Replaced:
         return True
 
     def forget(self) -> None: ...
+
+    def wrote(self, *, forwarded: bool) -> None: ...
 
 
 def results(*each: Any) -> tuple[int, bytes]:

@@ -12,7 +12,7 @@ from shmcache.protocol import frames
 U64 = st.integers(0, 2**64 - 1)
 
 
-@given(st.integers(0, 63), st.integers(0, 16383), st.integers(0, 2**32 - 1), U64, U64)
+@given(st.integers(0, 127), st.integers(0, 16383), st.integers(0, 2**32 - 1), U64, U64)
 def test_round_trip(flags: int, slot: int, epoch: int, request_id: int, deadline: int) -> None:
     """Every header that can be packed is read back unchanged."""
     header = frames.Header(flags, slot, epoch, request_id, deadline)

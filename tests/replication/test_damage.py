@@ -17,6 +17,7 @@ from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.small_disk import small_disk
 
 ROUTER, RELAY, LOG = 7400, 7410, 7411
+NONE = Damage()
 ANSWERS_S_MAX = 20.0
 """Until a replica has everything, through a wire that damages one answer in five."""
 
@@ -35,7 +36,7 @@ def test_a_seal_finds_any_flipped_bit() -> None:
 
 @contextlib.contextmanager
 def damaged_pair(
-    log: Damage, answers: Damage = Damage(), seed: int = 1
+    log: Damage, answers: Damage = NONE, seed: int = 1
 ) -> Iterator[tuple[RunningInstance, RunningInstance, dict[int, CorruptingProxy]]]:
     """A primary, a replica that reaches it through proxies on its own host, and those by port: they damage what the primary publishes and answers."""
     with hosts(2) as (first, second), contextlib.ExitStack() as cleanup:

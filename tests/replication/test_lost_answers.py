@@ -6,7 +6,14 @@ import pytest
 
 import shmcache
 from shmcache.errors import ResponseError
-from shmcache.limits import ANSWER_S_MAX, ANSWER_S_MIN, ASKED_MAX, FETCH_RETRY_MS, RECONNECTS_MAX, SLICES_IN_FLIGHT
+from shmcache.limits import (
+    ANSWER_S_MAX,
+    ANSWER_S_MIN,
+    ASKED_MAX,
+    FETCH_RETRY_MS,
+    RECONNECTS_MAX,
+    SLICES_IN_FLIGHT,
+)
 from shmcache.replication.acks import Follower
 from shmcache.replication.patience import Questions
 from shmcache.replication.shipping import Copy, OwnLogs
