@@ -147,6 +147,10 @@ ASKED_MAX: Final = 1_000
 """Requests to an upstream whose answers are remembered to be waited for."""
 IDENTITY_SAVE_MS: Final = 100
 """How often a replica notes how far it has come. What it applied since then it applies again: that changes nothing."""
+CLOCK_RETRY_MS: Final = 500
+"""A question for the primary's clock that is not answered by then is asked again; until the first answer no write is forwarded."""
+CLOCK_ASK_MS: Final = 5_000
+"""How often it is asked again after an answer: two hosts' clocks run apart by some 50 us a second."""
 REPLICATION_LOOK_S: Final = 1.0
 """How often a router looks whether its instance has a relay by now."""
 RELAY_POLL_MS: Final = 20

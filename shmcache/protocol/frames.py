@@ -5,7 +5,8 @@
 
 Clocks of two hosts need not agree, so a deadline comes from another host as the time that is left, and becomes a moment
 of the host's monotonic clock (flag HOST_CLOCK) in the first process of the server that reads it. Processes of one host
-share that clock: their requests have it from the start, and time spent in queues counts.
+share that clock: their requests have it from the start, and time spent in queues counts. Who has asked for the other
+host's clock can use it as well.
 """
 
 import struct
@@ -29,7 +30,7 @@ ERROR: Final = 8
 OPTIONS: Final = 16
 """Request: a msgpack map of options stands before the batch."""
 HOST_CLOCK: Final = 32
-"""Request: the deadline is a moment of this host's monotonic clock, not the time that is left."""
+"""Request: the deadline is a moment of the receiving host's monotonic clock, not the time that is left."""
 FORWARDED: Final = 64
 """Reply: a replica passed the request on to its primary; what it wrote comes to the replica later."""
 FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK | FORWARDED
@@ -102,12 +103,9 @@ def to_host_clock(header: Header) -> Header:
     return header._replace(flags=header.flags | HOST_CLOCK, deadline_us=at)
 
 
-def to_time_left(header: Header) -> Header:
-    """The header as it goes to another host; a time that is up is told as the shortest there is."""
-    if not header.flags & HOST_CLOCK:
-        return header
-    left = max(1, header.deadline_us - time.monotonic_ns() // 1000) if header.deadline_us else 0
-    return header._replace(flags=header.flags & ~HOST_CLOCK, deadline_us=left)
+def host_clock_us() -> int:
+    """This moment of the host's monotonic clock."""
+    return time.monotonic_ns() // 1000
 
 
 def is_late(header: Header) -> bool:

@@ -80,6 +80,7 @@ class Router:
             if self._directory.version != self._version:
                 self._follow_directory()
             self._follow_replication()
+            self._routing.ask_clock()
             for socket, _ in self._poller.poll(ROUTER_POLL_MS):
                 take = self._takers.get(socket, self._routing.reply)
                 try:

@@ -14,6 +14,7 @@ from ..protocol.directory import SLOTS, DirectorySnapshot
 from .replicating import CALLS as RELAY_CALLS
 from .stats import router_stats
 from .topology import relay_addresses, topology
+from .upstream_clock import UpstreamClock
 
 Message = list[bytes]
 Key = tuple[bytes, int]
@@ -52,6 +53,7 @@ class Routing:
         self._lanes = [Lane() for _ in range(len(snapshot.shards) + 1)]
         self.upstream = len(snapshot.shards)
         self._forwards = False
+        self._upstream_clock = UpstreamClock()
         self._per_client_max: int = settings["outstanding_per_client"]
         self._per_shard_max: int = settings["outstanding_per_shard"]
         self._wait_s: float = settings["unavailable_wait_ms"] / 1000
@@ -90,9 +92,20 @@ class Routing:
         for key in lane.pending:
             self._settle(key)
         lane.pending.clear()
-        self._forwards = lane.up = forwards
+        self._forwards = forwards
+        # What waits for the primary's clock waits as for a worker.
+        lane.up = False
+        self._upstream_clock = UpstreamClock()
         if not forwards:
             self.expire(everything=True)
+
+    def ask_clock(self) -> None:
+        """Ask the primary for its clock if it is time to; to be called often."""
+        if self._forwards:
+            question = self._upstream_clock.question(frames.host_clock_us())
+            if question is not None:
+                # One that is lost is asked again.
+                self._forward(self.upstream, question)
 
     def flush(self, shard: int) -> None:
         """Forward what has waited for the shard's worker."""
@@ -131,8 +144,14 @@ class Routing:
         return None
 
     def reply(self, message: Message) -> None:
-        """Handle one message from a worker."""
-        if len(message) >= 3:
+        """Handle one message from a worker, or from the primary."""
+        if message[0] == self._upstream_clock.route:
+            self._upstream_clock.answer(message, frames.host_clock_us())
+            lane = self._lanes[self.upstream]
+            if self._upstream_clock.is_known and not lane.up:
+                lane.up = True
+                self.flush(self.upstream)
+        elif len(message) >= 3:
             key = (message[0], frames.request_id_of(message[-2]))
             for lane in self._lanes:
                 if key in lane.pending:
@@ -161,7 +180,7 @@ class Routing:
                 # A client that asks again under the same id: one of the two counts.
                 self._settle(key)
             if shard == self.upstream:
-                message[-2] = frames.pack_header(*frames.to_time_left(header))
+                message[-2] = frames.pack_header(*self._upstream_clock.translated(header))
             if self._forward(shard, message):
                 lane.pending.add(key)
             else:
@@ -194,6 +213,8 @@ class Routing:
         result: Any
         if call == "topology":
             result = topology(self._snapshot, self._forward_shards() if self._forwards else 0)
+        elif call == "clock":
+            result = {"us": frames.host_clock_us()}
         elif call == "channels":
             result = {"endpoints": list(self._snapshot.hub_endpoints[2:4])}
         elif call == "stats" and arguments.get("router"):
