@@ -69,16 +69,21 @@ class ShardFollower:
             self.position = following.to_position
         return ready
 
-    def wants(self, now: float) -> int | None:
-        """Where to ask from, if something is missing and was not asked for just now (`now` in monotonic seconds)."""
+    def wants(self, now: float, patience_s: float = FETCH_RETRY_MS / 1000) -> int | None:
+        """Where to ask from, if something is missing and was not asked for less than `patience_s` ago (`now` in monotonic seconds)."""
         if not self.has_gap:
             return None
-        if self._asked_at is not None and now - self._asked_at < FETCH_RETRY_MS / 1000:
+        if self._asked_at is not None and now - self._asked_at < patience_s:
             return None
         if self._asked_at is None:
             self.counts.gaps += 1
         self._asked_at = now
         return self.position
+
+    def ask_again(self) -> None:
+        """What was asked for will not be answered any more."""
+        if self._asked_at is not None:
+            self._asked_at = float("-inf")
 
     def jump(self, position: int) -> None:
         """Go on from there: a full copy ended at this position."""

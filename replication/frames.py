@@ -18,7 +18,7 @@ Topic: `log/<shard>` and a zero byte, so that shard 1 is no prefix of shard 10. 
     68     4     CRC-32 of the 68 bytes before
 
 Records are those of the write log (docs/log.md), whole groups, each with its own CRC-32C. A heartbeat has no records, and both its positions are
-the log's end.
+the log's end; the stamp is then the largest before that.
 
 Control calls between relays (greetings, gaps, slices, acknowledgements) are **sealed**: a CRC-32 follows as a part of its own. One that does not fit
 is dropped like a message that never came, and asked for again. TCP's checksum lets one damaged segment in some ten thousand pass.

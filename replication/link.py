@@ -21,12 +21,14 @@ from shmcache.errors import ProtocolError, ResponseError
 from shmcache.limits import (
     ACK_PAUSE_MS,
     ACK_PAUSE_MS_MAX,
+    AWAY_MS,
+    FETCH_BYTES_MAX,
+    FETCH_BYTES_MIN,
     FETCH_RETRY_MS,
-    FETCHES_UNANSWERED_MAX,
     LINK_RETRY_MS,
     LINK_RETRY_MS_MAX,
     LINK_SILENCE_MS_MAX,
-    SLICES_IN_FLIGHT,
+    LOG_SILENCE_MS_MAX,
 )
 from shmcache.protocol.replication import Followed, Identity
 from shmcache.protocol.slots import slot_bitmap
@@ -35,6 +37,8 @@ from .applying import Applier
 from .following import ShardFollower
 from .frames import Frame, decode
 from .greeting import Refusal, Welcome, check, positions_to_follow
+from .patience import Questions
+from .window import Window
 
 State = Literal["resolving", "greeting", "following", "refused", "down"]
 Phase = Literal["following", "marking", "copying", "sweeping"]
@@ -46,7 +50,12 @@ class Wires(Protocol):
     def open(self, relay: str, log: str) -> None:
         """Connect to an upstream's relay; nothing is subscribed to yet."""
 
-    def subscribe(self, shards: int) -> None: ...
+    def subscribe(self, shards: int) -> None:
+        """Also once more: over a new connection then."""
+
+    def reconnect(self) -> None:
+        """A new connection to the upstream's relay; what was asked over the old one is not answered any more."""
+
     def close(self) -> None: ...
     def ask_router(self, call: str, arguments: dict[str, Any]) -> int:
         """Returns the request id."""
@@ -73,13 +82,14 @@ class ShardLink:
     current_as_of_ms: int = 0
     slots: bytes = b""
     applying: deque[_Applying] = field(default_factory=deque)
-    slices_asked: int = 0
-    slices_asked_at: float = 0.0
-    fetches_unanswered: int = 0
+    window: Window = field(default_factory=Window)
+    """Of the latest copy."""
+    fetch_bytes: int = FETCH_BYTES_MAX
+    """To ask for when there is a gap."""
     copied_entries_bytes: int = 0
     swept: int = 0
-    heartbeats: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=64))
-    """(Log's end, moment in ms): when that is applied, this shard is current as of that moment."""
+    heartbeats: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=64))
+    """(Log's end, moment in ms, largest stamp): when that is applied, this shard is current as of that moment, and has all up to that stamp."""
 
 
 class Link:
@@ -107,7 +117,10 @@ class Link:
         self.welcome: Welcome | None = None
         self.heard_at = time.monotonic()
         self._retry_at, self._failures = 0.0, 0
-        self._asked: dict[int, tuple[str, int]] = {}
+        self._questions = Questions()
+        self._log_renewed = True
+        """Since the last message of it."""
+        self._ticked_at = 0.0
         self._step_asked_at = 0.0
         self._acks_due: set[int] = set()
         self._acked_at = 0.0
@@ -127,15 +140,44 @@ class Link:
                 else:
                     self._begin(now)
         else:
-            if now - self.heard_at > LINK_SILENCE_MS_MAX / 1000:
-                return self.fail(f"nothing heard of {self.address} for {LINK_SILENCE_MS_MAX} ms")
+            if not self._is_heard(now):
+                return
             for number, shard in enumerate(self.shards):
                 self._drive(number, shard, now)
             self._send_acks()
 
+    def _is_heard(self, now: float) -> bool:
+        """Connect anew where the upstream is not heard any more; False if the link was given up."""
+        away, self._ticked_at = now - self._ticked_at, now
+        if away > AWAY_MS / 1000:
+            # What came meanwhile has not been looked at yet.
+            self.heard_at = min(now, self.heard_at + away)
+            self._questions.excuse(away)
+        silent_ms = (now - self.heard_at) * 1000
+        if silent_ms > LINK_SILENCE_MS_MAX:
+            self.fail(f"nothing heard of {self.address} for {LINK_SILENCE_MS_MAX} ms")
+            return False
+        if silent_ms > LOG_SILENCE_MS_MAX and not self._log_renewed:
+            # A damaged length leaves a connection waiting for bytes for ever.
+            self._log_renewed = True
+            self._wires.subscribe(len(self.shards))
+        if self._questions.are_overdue(now):
+            if not self._questions.give_up():
+                self.fail(f"the relay of {self.address} does not answer")
+                return False
+            self._wires.reconnect()
+            for shard in self.shards:
+                shard.window.all_again()
+                shard.follower.ask_again()
+        return True
+
+    def damaged(self) -> None:
+        """An answer came that nobody can read: the connection lives, and what is missing will be asked for again."""
+        self._questions.heard()
+
     def answer(self, request_id: int, result: Any) -> None:
         """The upstream's answer to something that was asked; an exception for a refusal."""
-        kind, shard = self._asked.pop(request_id, ("", -1))
+        kind, shard, number = self._questions.answered(request_id, time.monotonic())
         try:
             match kind:
                 case "replication":
@@ -145,7 +187,7 @@ class Link:
                 case "fetch":
                     self._fetched(shard, result)
                 case "slice":
-                    self._sliced(shard, result)
+                    self._sliced(shard, number, result)
                 case _ if isinstance(result, ResponseError) and result.code == "STRANGER" and self.state == "following":
                     # To an acknowledgement; other answers to these are not waited for.
                     self.fail(f"the relay of {self.address} has begun anew")
@@ -168,7 +210,7 @@ class Link:
             return
         if frame.history != welcome.history or frame.epoch > welcome.epoch:
             return self.fail(f"{self.address} has begun another history or epoch")
-        self.heard_at = time.monotonic()
+        self.heard_at, self._log_renewed = time.monotonic(), False
         self._offer(frame.shard, frame)
 
     def fail(self, reason: str) -> None:
@@ -184,14 +226,15 @@ class Link:
 
     def _begin(self, now: float) -> None:
         self._step_asked_at = now
-        self._asked = {self._wires.ask_router("replication", {}): ("replication", 0)}
+        self._questions.forget()
+        self._questions.asked(self._wires.ask_router("replication", {}), "replication", now)
 
     def _stop(self, state: State, reason: str) -> None:
         self.state, self.last_error = state, reason
         self._generation += 1
         self._failures += 1
         self._retry_at = time.monotonic() + min(LINK_RETRY_MS << min(self._failures - 1, 8), LINK_RETRY_MS_MAX) / 1000
-        self._asked.clear()
+        self._questions.forget()
         self._wires.close()
 
     def _resolved(self, result: Any) -> None:
@@ -202,7 +245,7 @@ class Link:
         self._step_asked_at = time.monotonic()
         identity = self._identity()
         fields = {"replica": identity.replica_id, "history": identity.history, "epoch": identity.epoch, "merge": self.merge}
-        self._asked[self._wires.ask("hello", self._hello | fields)] = ("hello", 0)
+        self._questions.asked(self._wires.ask("hello", self._hello | fields), "hello", self._step_asked_at)
 
     def _greeted(self, result: Any) -> None:
         if isinstance(result, Exception):
@@ -214,7 +257,8 @@ class Link:
         except Refusal as refusal:
             return self._refuse(str(refusal))
         self.welcome, self.state = welcome, "following"
-        self.heard_at, self._failures = time.monotonic(), 0
+        self.heard_at = self._ticked_at = time.monotonic()
+        self._failures, self._log_renewed = 0, True
         self._wires.subscribe(welcome.shards)
         known = positions_to_follow(welcome, identity, self._own_heads())
         self.last_error = ""
@@ -246,29 +290,25 @@ class Link:
     # --- following ----------------------------------------------------------------------------------
     def _drive(self, number: int, shard: ShardLink, now: float) -> None:
         if shard.phase == "copying":
-            if shard.slices_asked and now - shard.slices_asked_at > 5 * FETCH_RETRY_MS / 1000:
-                return self.fail(f"the copy of shard {number} has stalled")
-            while shard.slices_asked < SLICES_IN_FLIGHT and not self._applier.is_full:
-                first = shard.slices_asked_at == 0.0
-                shard.slices_asked += 1
-                shard.slices_asked_at = now
-                arguments = {"shard": number, "replica": self._identity().replica_id, "first": first}
+            if self._applier.is_full:
+                return
+            for wanted in shard.window.wants(now, self._questions.patience_s):
+                arguments = {"shard": number, "replica": self._identity().replica_id, "copy": shard.window.token, "number": wanted}
                 # Only an instance with a node number remembers flushes; to others each would be a walk over the index for nothing.
                 arguments["flushes"] = bool(self._hello["node"])
-                self._asked[self._wires.ask("slice", arguments)] = ("slice", number)
+                self._questions.asked(self._wires.ask("slice", arguments), "slice", now, number, wanted)
         elif shard.phase in ("following", "sweeping") and not self._applier.is_full:
-            position = shard.follower.wants(now)
+            position = shard.follower.wants(now, self._questions.patience_s)
             if position is not None:
-                # The log still comes, but not what is asked for: a damaged length leaves a connection waiting for bytes for ever.
-                shard.fetches_unanswered += 1
-                if shard.fetches_unanswered > FETCHES_UNANSWERED_MAX:
-                    return self.fail(f"{self.address} does not answer for the gap at {position} of shard {number}")
-                self._asked[self._wires.ask("fetch", {"shard": number, "position": position})] = ("fetch", number)
+                arguments = {"shard": number, "position": position, "most": shard.fetch_bytes}
+                self._questions.asked(self._wires.ask("fetch", arguments), "fetch", now, number)
+                # Until it is answered.
+                shard.fetch_bytes = max(FETCH_BYTES_MIN, shard.fetch_bytes // 2)
 
     def _offer(self, number: int, frame: Frame, *, fetched: bool = False) -> None:
         shard = self.shards[number]
         if not frame.records:
-            shard.heartbeats.append((frame.to_position, min(frame.sent_ms, time.time_ns() // 1_000_000)))
+            shard.heartbeats.append((frame.to_position, min(frame.sent_ms, time.time_ns() // 1_000_000), frame.last_stamp))
         if shard.phase in ("marking", "copying"):
             # The copy brings its own log with it.
             shard.follower.head = max(shard.follower.head, frame.to_position)
@@ -316,7 +356,10 @@ class Link:
         if shard.phase != "following":
             return
         while shard.heartbeats and shard.heartbeats[0][0] <= shard.applied:
-            shard.current_as_of_ms = shard.heartbeats.popleft()[1]
+            _, shard.current_as_of_ms, stamp = shard.heartbeats.popleft()
+            if stamp > shard.applied_stamp:
+                shard.applied_stamp = stamp
+                self._acks_due.add(self.shards.index(shard))
 
     def _send_acks(self) -> None:
         now = time.monotonic()
@@ -324,6 +367,9 @@ class Link:
         # Also without news, so that the upstream knows that this replica lives.
         if (self._acks_due and (self._applier.idle or silent_ms > ACK_PAUSE_MS)) or silent_ms > ACK_PAUSE_MS_MAX:
             self._acked_at = now
+            if silent_ms > ACK_PAUSE_MS_MAX:
+                # All of it: an acknowledgement may have been lost.
+                self._acks_due = {number for number, shard in enumerate(self.shards) if shard.phase == "following"}
             positions = {str(number): self.shards[number].applied for number in self._acks_due}
             self._acks_due.clear()
             self._wires.ask("ack", {"replica": self._identity().replica_id, "positions": positions})
@@ -335,11 +381,12 @@ class Link:
             self._send_acks()
 
     def _fetched(self, number: int, result: Any) -> None:
-        self.shards[number].fetches_unanswered = 0
+        asked = self.shards[number]
+        asked.fetch_bytes = min(FETCH_BYTES_MAX, 4 * asked.fetch_bytes)
         if isinstance(result, ResponseError) and result.code == "GONE":
             shard = self.shards[number]
             shard.phase = "copying" if self.merge else "marking"
-            shard.slices_asked, shard.slices_asked_at = 0, 0.0
+            shard.window = Window()
             self._on_event("copy", {"shards": [number]})
             if not self.merge:
                 self._walk(number, "mark", 0)
@@ -364,7 +411,7 @@ class Link:
                 self._walk(number, call, following)
             elif call == "mark":
                 shard.phase = "copying"
-                shard.slices_asked, shard.slices_asked_at = 0, 0.0
+                shard.window = Window()
             else:
                 self._copied(number)
 
@@ -374,16 +421,22 @@ class Link:
 
         self._applier.everywhere(call, {"cursor": cursor, "slots": shard.slots}, done, on_result)
 
-    def _sliced(self, number: int, result: Any) -> None:
+    def _sliced(self, number: int, slice_number: int, result: Any) -> None:
         shard = self.shards[number]
         if shard.phase != "copying":
             return
-        shard.slices_asked -= 1
-        if isinstance(result, ResponseError) and result.code == "BUSY":
+        if isinstance(result, ResponseError) and result.code in ("BUSY", "DONE"):
+            # After the last one there is none; which is the last may not have come yet.
+            if result.code == "BUSY":
+                shard.window.again(slice_number)
             return
         if isinstance(result, Exception):
             # Also GONE: begin again, from the marks on.
             return self.fail(f"the copy of shard {number}: {result}")
+        for ready in shard.window.offer(slice_number, result):
+            self._take_slice(number, shard, ready)
+
+    def _take_slice(self, number: int, shard: ShardLink, result: dict[str, Any]) -> None:
         shard.copied_entries_bytes += len(result["records"])
         self._apply(number, result["records"], 0, 0, own_too=True)
         self._apply(number, result["log"], result["position"], result["last_stamp"], own_too=True)

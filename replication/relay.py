@@ -255,8 +255,11 @@ class Relay:
             return False
         if self.identity.role == "primary":
             self._log.warning("replaced by another primary", primary=router, epoch=epoch)
-            self._switchover = None
+            switchover, self._switchover = self._switchover, None
             self.paused = False
+            if switchover is not None and switchover.target.router == router:
+                # What it said itself was lost.
+                switchover.reply({"primary": router, "epoch": epoch})
             if router:
                 self.replicate(router)
             else:
@@ -305,11 +308,11 @@ class Relay:
         switchover = self._switchover
         if switchover is None:
             return
-        if switchover.ready_to_hand_over(self.heads()):
+        if switchover.ready_to_hand_over(self.heads(), now):
             self._host.request(switchover.target.route, "promote", {"epoch": self.identity.epoch + 1})
-            switchover.asked = True
+            switchover.asked_at = now
         if now > switchover.until:
-            if switchover.asked:
+            if switchover.asked_at is not None:
                 # It may have taken the role: then it will say so, and only then does anyone know. No writes until then.
                 self._log.error("the replica was asked to take over and has not answered; no writes until it is known", to=switchover.target.name)
                 switchover.reply(ResponseError("UNAVAILABLE", "the replica has not answered; `shmcache promote` takes the role back"))
@@ -329,6 +332,7 @@ class Relay:
             raise ResponseError("LIMIT", "no row for another replica")
         fork = self.identity.fork
         self.publisher.attend(True)
+        self.applier.everywhere("nothing", {}, lambda: None, lambda told: self.publisher.tell(told["shard"], told["position"], told["stamp"]))
         ends, oldest = self.publisher.log_ends(), self.publisher.oldest()
         return {
             "instance": self.snapshot.instance,
@@ -346,33 +350,28 @@ class Relay:
             "node": self._settings["node"],
         }
 
-    def fetch(self, shard: int, position: int) -> dict[str, Any]:
-        return fetch(self.logs, shard, position, self.identity.history, self.identity.epoch)
+    def fetch(self, shard: int, position: int, most: int) -> dict[str, Any]:
+        return fetch(self.logs, shard, position, most, self.identity.history, self.identity.epoch)
 
-    def slice(self, replica: str, shard: int, first: bool, flushes: bool) -> dict[str, Any]:
-        """The next slice of a full copy. Raises ResponseError."""
+    def slice(self, replica: str, shard: int, token: int, number: int, flushes: bool) -> dict[str, Any]:
+        """A slice of a full copy, which begins with number 0 and a new token. Raises ResponseError."""
         key = (replica, shard)
         copy = self._copies.get(key)
-        if first or copy is None:
-            if not first:
+        if copy is None or copy.token != token:
+            if number != 0:
                 raise ResponseError("GONE", "no such copy is under way")
             self.end_copy(key)
-            copy = self._copies[key] = Copy(self.logs, shard, flushes=flushes)
-        if copy.done:
-            raise ResponseError("DONE", "this copy is complete")
+            copy = self._copies[key] = Copy(self.logs, shard, token, flushes=flushes)
         try:
-            result = copy.next(self.identity.history, self.identity.epoch)
+            return copy.slice(number, self.identity.history, self.identity.epoch)
         except ResponseError as error:
-            if error.code != "BUSY":
+            if error.code == "GONE":
                 self.end_copy(key)
             raise
-        if copy.done:
-            copy.close()
-        return result
 
     def end_copy(self, key: tuple[str, int]) -> None:
         copy = self._copies.pop(key, None)
-        if copy is not None and not copy.done:
+        if copy is not None:
             copy.close()
 
     # --- time ---------------------------------------------------------------------------------------

@@ -6,7 +6,14 @@ from typing import Any
 
 from shmcache._engine import Busy, LogTailer, Overtaken, Reader
 from shmcache.errors import ResponseError
-from shmcache.limits import FETCH_BYTES_MAX, FRAME_BYTES_MAX, HEARTBEAT_MS, SLICE_BYTES_MAX
+from shmcache.limits import (
+    FETCH_BYTES_MAX,
+    FETCH_BYTES_MIN,
+    FRAME_BYTES_MAX,
+    HEARTBEAT_MS,
+    SLICE_BYTES_MAX,
+    SLICES_IN_FLIGHT,
+)
 from shmcache.protocol.attach import open_reader, open_tailer
 from shmcache.protocol.directory import DirectorySnapshot
 
@@ -52,6 +59,8 @@ class Publisher:
         self._logs, self._publish, self._encoder = logs, publish, Encoder(compress)
         self._tailers = [logs.tailer(shard, TAILER_NAME, None) for shard in range(logs.shards)]
         self._last_seqs = [0] * logs.shards
+        self._last_stamps = [0] * logs.shards
+        self._told: dict[int, tuple[int, int]] = {}
         self._heartbeat_due = 0.0
         self._attended = False
         self.records = self.bytes = self.frames = self.overtaken = 0
@@ -98,6 +107,7 @@ class Publisher:
                 self.records += frame.last_seq - frame.first_seq + 1
                 self.bytes += len(frame.records)
                 self._last_seqs[shard] = frame.last_seq
+                self._last_stamps[shard] = max(self._last_stamps[shard], frame.last_stamp)
                 self._publish(self._encoder.encode(frame))
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + HEARTBEAT_MS / 1000
@@ -108,8 +118,15 @@ class Publisher:
         now_ms = time.time_ns() // 1_000_000
         for shard, tailer in enumerate(self._tailers):
             at = tailer.position
-            frame = Frame(shard, epoch, history, at, at, 0, self._last_seqs[shard], 0, now_ms, b"")
+            position, stamp = self._told.get(shard, (0, 0))
+            if at >= position:
+                self._last_stamps[shard] = max(self._last_stamps[shard], stamp)
+            frame = Frame(shard, epoch, history, at, at, 0, self._last_seqs[shard], self._last_stamps[shard], now_ms, b"")
             self._publish(self._encoder.encode(frame))
+
+    def tell(self, shard: int, position: int, stamp: int) -> None:
+        """A worker says that its log up to `position` has everything up to `stamp`. Followers are told so, too: what they copied had no stamps."""
+        self._told[shard] = position, stamp
 
     def may_sleep(self) -> bool:
         """Ask all owners to ring at their next write. False if something was written meanwhile."""
@@ -120,14 +137,14 @@ class Publisher:
             tailer.close()
 
 
-def fetch(logs: OwnLogs, shard: int, position: int, history: int, epoch: int) -> dict[str, Any]:
-    """The part of a log that begins at `position`. Raises ResponseError GONE if the ring does not have it any more."""
+def fetch(logs: OwnLogs, shard: int, position: int, most: int, history: int, epoch: int) -> dict[str, Any]:
+    """The part of a log that begins at `position`, about `most` bytes. Raises ResponseError GONE if the ring does not have it any more."""
     try:
         tailer = logs.tailer(shard, "fetch", position)
     except Overtaken:
         raise ResponseError("GONE", f"the log of shard {shard} no longer has position {position}") from None
     try:
-        frame = logs.frame(tailer, shard, FETCH_BYTES_MAX, history, epoch)
+        frame = logs.frame(tailer, shard, min(max(most, FETCH_BYTES_MIN), FETCH_BYTES_MAX), history, epoch)
     except Overtaken:
         raise ResponseError("GONE", f"the log of shard {shard} no longer has position {position}") from None
     finally:
@@ -144,17 +161,33 @@ class Copy:
     back. Records that the slice has already are older or equal by stamp, and change nothing.
     """
 
-    def __init__(self, logs: OwnLogs, shard: int, *, flushes: bool) -> None:
+    def __init__(self, logs: OwnLogs, shard: int, token: int, *, flushes: bool) -> None:
         """`flushes`: also what the shard remembers of flushes, for those that remember it too (two-way peers). Others mark and sweep."""
-        self._logs, self.shard, self._flushes = logs, shard, flushes
+        self._logs, self.shard, self.token, self._flushes = logs, shard, token, flushes
+        self._next = 0
+        self._kept: dict[int, dict[str, Any]] = {}
+        """The latest slices by number: an answer may get lost."""
         self._cursor = 0
         self.done = False
         self._tailer: LogTailer | None = None
         self.used_at = time.monotonic()
 
-    def next(self, history: int, epoch: int) -> dict[str, Any]:
-        """The next slice. Raises ResponseError: GONE if writes overtook it, BUSY to ask again."""
+    def slice(self, number: int, history: int, epoch: int) -> dict[str, Any]:
+        """A slice by its number, also once more. Raises ResponseError: GONE if writes overtook it, BUSY to ask again, DONE after the last."""
         self.used_at = time.monotonic()
+        if number >= self._next + SLICES_IN_FLIGHT:
+            raise ResponseError("GONE", f"slice {number} of shard {self.shard} is far ahead")
+        while self._next <= number:
+            if self.done:
+                raise ResponseError("DONE", "this copy is complete")
+            self._kept[self._next] = self._read(history, epoch)
+            self._next += 1
+            self._kept.pop(self._next - 1 - SLICES_IN_FLIGHT, None)
+        if number not in self._kept:
+            raise ResponseError("GONE", f"slice {number} of shard {self.shard} was sent long ago")
+        return self._kept[number]
+
+    def _read(self, history: int, epoch: int) -> dict[str, Any]:
         if self._tailer is None:
             # From the log's end before the first slice is read.
             self._tailer = self._logs.tailer(self.shard, "copy", None)
@@ -178,15 +211,20 @@ class Copy:
                 log.append(frame)
         except Overtaken:
             raise ResponseError("GONE", f"writes to shard {self.shard} were faster than its copy") from None
+        position = self._tailer.position
         self._cursor, self.done = cursor, cursor == 0
+        if self.done:
+            self.close()
         return {
             "records": records,
             "done": self.done,
             "log": b"".join(frame.records for frame in log),
-            "position": self._tailer.position,
+            "position": position,
             "last_stamp": max((frame.last_stamp for frame in log), default=0),
         }
 
     def close(self) -> None:
+        """No further slice is read."""
         if self._tailer is not None:
             self._tailer.close()
+            self._tailer = None

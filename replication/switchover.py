@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from shmcache.limits import FETCH_RETRY_MS
+
 from .acks import Follower
 
 
@@ -16,14 +18,14 @@ class Switchover:
     reply: Callable[[Any], None]
     stopped: bool = False
     """No worker takes writes any more."""
-    asked: bool = False
-    """The replica was told to take the role: from here on only it knows who is the primary."""
+    asked_at: float | None = None
+    """When the replica was last told to take the role: from the first time on only it knows who is the primary."""
 
     def writes_have_stopped(self) -> None:
         self.stopped = True
 
-    def ready_to_hand_over(self, heads: dict[int, int]) -> bool:
-        """Whether the replica has everything and is to be asked now."""
-        if not self.stopped or self.asked:
+    def ready_to_hand_over(self, heads: dict[int, int], now: float) -> bool:
+        """Whether the replica has everything and is to be asked now, again if it has not answered: the first may have been lost."""
+        if not self.stopped or (self.asked_at is not None and now - self.asked_at < FETCH_RETRY_MS / 1000):
             return False
         return all(self.target.positions.get(shard, 0) >= head for shard, head in heads.items())

@@ -104,7 +104,7 @@ class Unavailable(ShmcacheError, ConnectionError):
 
 
 class OutcomeUnknown(Unavailable):
-    """A write went out and its reply never came: it may or may not have happened."""
+    """A write went out and its reply never came: it may or may not have happened. Also when it was sent again and refused then."""
 
 
 class NotAuthorized(Unavailable):

@@ -108,10 +108,10 @@ PEERS_MAX: Final = 16
 """Instances that replicate each other."""
 FRAME_BYTES_MAX: Final = 1 << 20
 """Log records in one published frame, a larger group or value excepted."""
-FETCHES_UNANSWERED_MAX: Final = 10
-"""Requests for one gap without an answer, after which a replica connects anew."""
 FETCH_BYTES_MAX: Final = 1 << 20
 """Log records in one answer to a replica that has a gap."""
+FETCH_BYTES_MIN: Final = 16 << 10
+"""A replica that gets no answer asks for half as much, down to this: the less is on the wire, the sooner it comes undamaged."""
 SLICE_BYTES_MAX: Final = 64 << 10
 """Entries in one slice of a full copy: the relay ships no log while it reads one."""
 SLICES_IN_FLIGHT: Final = 4
@@ -143,12 +143,27 @@ LINK_RETRY_MS: Final = 250
 LINK_RETRY_MS_MAX: Final = 2_000
 FETCH_RETRY_MS: Final = 1_000
 """An answer of the upstream that has not come by then is asked for again."""
+ANSWER_S_MIN: Final = 1.0
+"""A relay that has answered nothing for so long is connected to anew: a damaged length leaves a connection waiting for ever. Twice the time that
+the last answer took, if that is more.
+"""
+ANSWER_S_MAX: Final = 8.0
+RECONNECTS_MAX: Final = 10
+"""Connections to a relay that bring no answer, after which the link is given up and begins anew."""
+LOG_SILENCE_MS_MAX: Final = 1_000
+"""Without a heartbeat for this long the log is subscribed to anew, once."""
+AWAY_MS: Final = 500
+"""A relay that did not run for longer does not count that time as the others' silence."""
+ASKED_MAX: Final = 1_000
+"""Requests to an upstream whose answers are remembered to be waited for."""
 IDENTITY_SAVE_MS: Final = 100
 """How often a replica notes how far it has come. What it applied since then it applies again: that changes nothing."""
+CLOCK_RETRY_MS: Final = 500
+"""A question for the primary's clock that is not answered by then is asked again; until the first answer no write is forwarded."""
+CLOCK_ASK_MS: Final = 5_000
+"""How often it is asked again after an answer: two hosts' clocks run apart by some 50 us a second."""
 REPLICATION_LOOK_S: Final = 1.0
 """How often a router looks whether its instance has a relay by now."""
-CLOCK_ASK_S: Final = 1.0
-"""How often the router of a replica that forwards asks its primary for its clock."""
 RELAY_POLL_MS: Final = 20
 """Longest sleep of a relay."""
 SWITCHOVER_S_MAX: Final = 10.0
@@ -158,7 +173,10 @@ MARK_SLICE_US: Final = 2_000
 HELD_REPLIES_MAX: Final = 100_000
 """Replies that a worker holds back until replicas have acknowledged."""
 
-assert HEARTBEAT_MS * 10 < LINK_SILENCE_MS_MAX
+assert HEARTBEAT_MS * 5 < LOG_SILENCE_MS_MAX < LINK_SILENCE_MS_MAX
+assert ACK_PAUSE_MS_MAX < AWAY_MS * 2
+assert FETCH_BYTES_MIN < FETCH_BYTES_MAX
+assert ANSWER_S_MIN < ANSWER_S_MAX
 assert ACK_PAUSE_MS_MAX * 4 < LINK_SILENCE_MS_MAX
 assert SLICE_BYTES_MAX <= FRAME_BYTES_MAX
 # --- pub/sub channels -------------------------------------------------------------------------------

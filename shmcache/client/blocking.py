@@ -17,7 +17,7 @@ from .options import NO_OPTIONS, RequestOptions
 from .pipeline import PipelineCore
 from .pubsub import PubSub
 from .replies import finish
-from .session import batch_results, sole_batch, sole_request, sole_result
+from .session import batch_results, has_moved, moved_steps, sole_batch, sole_request, sole_result
 
 _Result = TypeVar("_Result")
 
@@ -169,7 +169,11 @@ class Pipeline(PipelineCore):
         if request is None:
             return client._drive(self._steps(commands, names, Deadline.after(timeout)))
         client._channels.ask(client._route, request, timeout)
-        return batch_results(request)
+        results = batch_results(request)
+        if has_moved(results):
+            steps = moved_steps(client._route, commands, results, Deadline.after(timeout), client._options)
+            return client._drive(steps)
+        return results
 
     def __enter__(self) -> Self:
         return self

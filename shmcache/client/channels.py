@@ -105,10 +105,7 @@ class Channels:
                     reply = channel.receive()
                     if reply is not None and answers(reply, header):
                         request.outcome = reply.payload
-                        if target.worker[0] or not route.sees_workers:
-                            return
-                        # It was forwarded: the exchange waits until it is here.
-                        request.outcome = None
+                        return
                     request.is_sent(target, now)
             deadline = Deadline(now + timeout, timeout)
             _drive(exchange(route, (request,), deadline, reply), used, self._take)

@@ -16,9 +16,9 @@ from ..errors import CacheTimeout, ShmcacheError, Unavailable
 from ..limits import ARRIVAL_POLL_MS, CLIENT_POLL_MS, CLIENT_RESEND_MS
 from ..protocol import frames
 from ..protocol.clocks import RemoteClock
-from ..protocol.codec import decode_error
+from ..protocol.codec import decode_error, encode_commands, encode_options
 from ..protocol.commands import Args, is_repeatable
-from .policy import Next, Silence, after_silence, retry_delay, silence_error, tries_again
+from .policy import Next, Silence, after_silence, refusal_error, retry_delay, silence_error, tries_again
 
 POLL_S = CLIENT_POLL_MS / 1000
 _request_ids = count(1)
@@ -71,11 +71,17 @@ class Route(Protocol):
     def target(self, slot: int, flags: int = 0) -> Target | None:
         """Where a request with these flags for the slot goes now; None while nobody is there."""
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """Whether what was sent there will not be answered any more."""
+
     def arrived(self, slot: int, stamp: int) -> bool:
         """Whether reads here see the write with this stamp."""
 
     def forget(self) -> None:
         """A server said MOVED: look again."""
+
+    def wrote(self, *, forwarded: bool) -> None:
+        """A write was answered: by the instance itself, or by the primary that it forwards to."""
 
 
 @dataclass(slots=True, eq=False)
@@ -95,8 +101,12 @@ class Request:
     sent_at: float = 0.0
     not_before: float = 0.0
     refusal: ShmcacheError | None = None
+    may_have_happened: bool = False
+    """It writes, and was sent before without an answer: a refusal now does not say that nothing was executed."""
     stamp: int = 0
     """Of the shard after the request, as the reply says."""
+    forwarded: bool = False
+    """It was executed at the primary of the instance that was asked."""
     outcome: bytes | ShmcacheError | None = None
     """The reply's payload, or why there is none."""
 
@@ -132,8 +142,8 @@ class Deadline(NamedTuple):
 
 
 def answers(reply: Reply, header: bytes) -> bool:
-    """Whether it is the plain reply to the message with that header."""
-    return reply.header[8:16] == header[8:16] and not reply.header[1] & frames.ERROR
+    """Whether it is the plain reply to the message with that header, with which all is done."""
+    return reply.header[8:16] == header[8:16] and not reply.header[1] & (frames.ERROR | frames.FORWARDED)
 
 
 def exchange(
@@ -162,11 +172,18 @@ def exchange(
 
 def _see_own_writes(route: Route, requests: Sequence[Request], deadline: Deadline) -> Generator[Step, Any, None]:
     """Wait until what was written elsewhere (a replica that forwards) can be read here, or the time is over."""
+    probes = []
     for request in requests:
         if request.flags & (frames.READ_ONLY | frames.CONTROL) or not request.stamp:
             continue
+        if request.forwarded and not route.sees_workers:
+            # Nothing to look at from another host: a batch without commands is refused until the write is there.
+            payload = encode_options({"after_stamp": request.stamp}) + encode_commands([])
+            probes.append(Request(request.shard, request.slot, frames.READ_ONLY | frames.OPTIONS, payload))
         while not route.arrived(request.slot, request.stamp) and _clock() < deadline.at:
             yield Receive(min(deadline.at, _clock() + ARRIVAL_POLL_MS / 1000))
+    if probes:
+        yield from exchange(route, probes, deadline)
 
 
 def _send_all(
@@ -180,9 +197,10 @@ def _send_all(
         now = _clock()
         if now >= deadline.at:
             waiting.pop(request.number, None)
-            request.outcome = request.refusal or Unavailable(
+            refusal = request.refusal or Unavailable(
                 f"shard {request.shard} of {route.where} could not be reached within {deadline.timeout:g} s"
             )
+            request.outcome = refusal_error(refusal, may_have_happened=request.may_have_happened)
             continue
         if now < request.not_before:
             left.append(request)
@@ -210,6 +228,9 @@ def _postpone(request: Request, idle: list[Request]) -> None:
 def _take(route: Route, request: Request, reply: Reply, idle: list[Request], deadline: Deadline) -> None:
     if not reply.header[1] & frames.ERROR:
         request.stamp = frames.stamp_of(reply.header)
+        request.forwarded = bool(reply.header[1] & frames.FORWARDED)
+        if not request.flags & (frames.READ_ONLY | frames.CONTROL):
+            route.wrote(forwarded=request.forwarded)
         request.outcome = reply.payload
         return
     refusal = decode_error(reply.payload)
@@ -218,7 +239,7 @@ def _take(route: Route, request: Request, reply: Reply, idle: list[Request], dea
         route.clock.forget()
         return _postpone(request, idle)
     if not tries_again(refusal):
-        request.outcome = refusal
+        request.outcome = refusal_error(refusal, may_have_happened=request.may_have_happened)
         return
     request.refusal = refusal
     route.forget()
@@ -229,18 +250,22 @@ def _review(route: Route, waiting: dict[int, Request], idle: list[Request], dead
     """Nothing came: decide about every request that is out."""
     now = _clock()
     for number, request in list(waiting.items()):
+        sent_to = request.sent_to
+        assert sent_to is not None
         resend = None if route.sees_workers else request.sent_at + CLIENT_RESEND_MS * request.attempts / 1000
         step = after_silence(
             Silence(
                 now,
                 deadline.at,
                 request.repeatable,
-                worker_replaced=route.sees_workers and route.target(request.slot, request.flags) != request.sent_to,
+                worker_replaced=route.sees_workers and route.replaced(sent_to, request.slot, request.flags),
                 resend_at=resend,
             )
         )
         if step is Next.WAIT:
             continue
+        if step is Next.SEND_AGAIN and not request.flags & (frames.READ_ONLY | frames.CONTROL):
+            request.may_have_happened = True
         if step is Next.SEND_AGAIN and not route.sees_workers:
             if request not in idle:
                 idle.append(request)

@@ -80,6 +80,12 @@ class HubRoute:
             )
         return None if self._remote is None else Target(self._remote[0], (0, 0))
 
+    def wrote(self, *, forwarded: bool) -> None:
+        """Hubs have ways of their own to each other."""
+
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        return self.target(slot, flags) != target
+
     def forget(self) -> None:
         """It did not answer: ask the router again where it is."""
         self._remote = None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ..errors import CacheTimeout, Moved, OutcomeUnknown, ShmcacheError, Unavailable
+from ..errors import CacheTimeout, Moved, NotReplicated, OutcomeUnknown, ShmcacheError, Unavailable
 from ..limits import CLIENT_RETRY_DELAY_MAX_MS, CLIENT_RETRY_DELAY_MS
 
 
@@ -46,6 +46,17 @@ def after_silence(silence: Silence) -> Next:
 def tries_again(refusal: ShmcacheError) -> bool:
     """Whether a message that was refused, hence not executed, may succeed a little later."""
     return isinstance(refusal, Unavailable | Moved)
+
+
+def refusal_error(refusal: ShmcacheError, *, may_have_happened: bool) -> ShmcacheError:
+    """What a refusal means for a request. Of one that was sent before and not answered it says only that it was not
+    executed this time.
+    """
+    if not may_have_happened or isinstance(refusal, NotReplicated | CacheTimeout | OutcomeUnknown):
+        return refusal
+    unknown = OutcomeUnknown(f"the write was sent twice; the first may have happened, the second was refused: {refusal}")
+    unknown.__cause__ = refusal
+    return unknown
 
 
 def retry_delay(attempt: int) -> float:

@@ -18,7 +18,7 @@ from ..protocol.attach import open_reader
 from ..protocol.clocks import RemoteClock
 from ..protocol.codec import decode_results, encode_control
 from ..protocol.commands import SlotMap
-from ..protocol.directory import SLOTS, Directory, DirectorySnapshot, ShardRecord
+from ..protocol.directory import SLOTS, Directory, DirectorySnapshot, ShardRecord, even_slots
 from ..protocol.replication import ReplicationRegion, Word
 from .exchange import Deadline, Receive, Request, Step, Target, exchange
 from .policy import retry_delay
@@ -66,6 +66,7 @@ class LocalRoute:
         """The region, and the directory's version at which it was looked for."""
         self.known: SlotMap | None = None
         """The slots of the attachment, which may be out of date: enough where `target` is asked next."""
+        self._forward_slots: SlotMap | None = None
         self._instance = instance
         self._decode = decode
         self._lock = threading.Lock()
@@ -80,6 +81,18 @@ class LocalRoute:
     def slots(self) -> SlotMap:
         assert self.attachment is not None
         return self.attachment.slots
+
+    @property
+    def write_slots(self) -> SlotMap:
+        """By which writes are split: the slots of the primary, if they are forwarded to one."""
+        region = self._replication_region()
+        if region is None or self.attachment is None or not self._forwards(self.attachment):
+            return self.slots
+        shards = region.word(Word.UPSTREAM_SHARDS)
+        slots = self._forward_slots
+        if shards and (slots is None or slots.shards != shards):
+            slots = self._forward_slots = SlotMap.of(array.array("H", even_slots(shards)), shards)
+        return slots if shards and slots is not None else self.slots
 
     def after_fork(self) -> None:
         """A thread of the parent may have held the lock."""
@@ -180,6 +193,11 @@ class LocalRoute:
             return Target(attachment.snapshot.router_endpoints[-1], (0, 0))
         return attachment.targets[attachment.slots.shard_of[slot]]
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """A change of roles sends later writes elsewhere; a worker that lives still answers what it has."""
+        # To a router: it forgets what it has forwarded when the role changes.
+        return self.target(slot, flags if target.worker == (0, 0) else flags | frames.READ_ONLY) != target
+
     def _forwards(self, attachment: Attachment) -> bool:
         region = self._replication_region()
         return (
@@ -201,6 +219,9 @@ class LocalRoute:
     def forget(self) -> None:
         """The directory tells by itself when it has changed."""
 
+    def wrote(self, *, forwarded: bool) -> None:
+        """So does the replication region."""
+
 
 class RouterRoute:
     """An instance behind a router, which forwards by slot: all shards have its one endpoint."""
@@ -213,16 +234,24 @@ class RouterRoute:
         self.clock = RemoteClock()
         self._target = Target(endpoint, (0, 0))
         self.known: SlotMap | None = None
+        self._write_slots: SlotMap | None = None
+        self._stale = False
+        """What is known may not be true any more."""
 
     @property
     def ready(self) -> bool:
         """Whether `slots` are known."""
-        return self.known is not None and self.clock.ahead_us is not None
+        return self.known is not None and not self._stale and self.clock.ahead_us is not None
 
     @property
     def slots(self) -> SlotMap:
         assert self.known is not None
         return self.known
+
+    @property
+    def write_slots(self) -> SlotMap:
+        """By which writes are split: the slots of the primary, if they are forwarded to one."""
+        return self._write_slots or self.slots
 
     def after_fork(self) -> None:
         """Nothing of it belongs to one process."""
@@ -232,7 +261,7 @@ class RouterRoute:
         self.known = None
 
     def prepare(self, deadline: Deadline) -> Generator[Step, Any, None]:
-        """Ask the router for the topology and its clock, once."""
+        """Ask the router for the topology and its clock, once, and again when an answer shows that one of them has changed."""
         if self.ready:
             return
         request = Request(0, 0, frames.CONTROL, encode_control("topology", {}))
@@ -241,31 +270,52 @@ class RouterRoute:
             assert request.outcome is not None
             raise Unavailable(f"no router answers at {self.where}: {request.outcome}") from request.outcome
         results = decode_results(request.outcome)
-        self.known, self.epoch, clock_us = read_topology(results[0] if results else None)
+        answer = results[0] if results else None
+        self.known, self.epoch, clock_us = read_topology(answer)
         self.clock.learn(clock_us)
+        self._write_slots = read_slots(answer["write_slots"]) if "write_slots" in answer else None
+        self._stale = False
 
     def target(self, slot: int, flags: int = 0) -> Target | None:
         return self._target
 
+    def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
+        """Not seen from here."""
+        return False
+
     def arrived(self, slot: int, stamp: int) -> bool:
-        """What a router answered was written where it forwards to; reads go the same way."""
+        """Asked of the replica, if a reply says that the write was forwarded."""
         return True
 
     def forget(self) -> None:
-        """The router forwards by slot: an old topology costs a needless split, no correctness."""
+        """The router goes by the slot, so this is a needless split at worst; but for writes that are forwarded elsewhere since."""
+        self._stale = True
+
+    def wrote(self, *, forwarded: bool) -> None:
+        if forwarded != (self._write_slots is not None):
+            # The role of the instance is another one than when it was asked.
+            self._stale = True
 
 
 def read_topology(answer: Any) -> tuple[SlotMap, int, int]:
     """(Slot map, epoch, microseconds of the clock there) of a `topology` reply. Raises `ProtocolError`."""
     if isinstance(answer, Exception):
         raise answer
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        slots = read_slots(answer["slots"])
+        if slots.shards <= len(answer["shards"]):
+            return slots, int(answer["epoch"]), int(answer["clock_us"])
+    raise ProtocolError("the topology reply is not as documented")
+
+
+def read_slots(ranges: Sequence[Any]) -> SlotMap:
+    """The map of [[first, last, shard], ...]. Raises `ProtocolError`."""
     shard_of: list[int] = [0] * (frames.SLOT_MAX + 1)
-    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError):
-        ranges: Sequence[Any] = answer["slots"]
+    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
         for first, last, shard in ranges:
             shard_of[first : last + 1] = [shard] * (last + 1 - first)
-        if len(shard_of) == frames.SLOT_MAX + 1 and max(shard_of) < len(answer["shards"]):
-            return SlotMap.of(array.array("H", shard_of), len(answer["shards"])), int(answer["epoch"]), int(answer["clock_us"])
+        if len(shard_of) == frames.SLOT_MAX + 1:
+            return SlotMap.of(array.array("H", shard_of), max(shard_of) + 1)
     raise ProtocolError("the topology reply is not as documented")
 
 

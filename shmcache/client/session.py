@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from .._engine import MAX_BATCH_COMMANDS
-from ..errors import CommandFailed, CrossSlot, LimitExceeded, ResponseError, ShmcacheError
+from ..errors import (
+    CommandFailed,
+    CrossSlot,
+    LimitExceeded,
+    Moved,
+    OutcomeUnknown,
+    OutOfMemory,
+    ReadOnly,
+    ResponseError,
+    ShardFull,
+    ShmcacheError,
+    WrongType,
+)
 from ..limits import CLIENT_BATCH_COMMANDS_MAX, MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX, WAIT_MARGIN_MS
 from ..protocol import frames
 from ..protocol.codec import decode_results, encode_commands, encode_control
@@ -28,6 +40,7 @@ from ..protocol.commands import (
 )
 from .exchange import Deadline, Request, Step, exchange
 from .options import NO_OPTIONS, RequestOptions
+from .policy import refusal_error
 from .routes import LocalRoute, RouterRoute
 
 BATCH_COMMANDS_MAX = min(CLIENT_BATCH_COMMANDS_MAX, MAX_BATCH_COMMANDS)
@@ -52,10 +65,20 @@ def command_steps(
     yield from route.prepare(deadline)
     if args[0] == "WAIT":
         return (yield from _wait_steps(route, args, deadline))
-    planned = plan(args, route.slots)
-    requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
-    yield from exchange(route, requests, deadline)
-    result = planned.merge([_results_of(request)[0] for request in requests])
+    for is_last in (False, True):
+        planned = plan(args, route.slots if args[0] in READ_ONLY else route.write_slots)
+        requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
+        yield from exchange(route, requests, deadline)
+        results = [_results_of(request)[0] for request in requests]
+        if is_last or not all(isinstance(result, Moved) for result in results):
+            break
+        # Nothing of it was executed.
+        route.forget()
+        yield from route.prepare(deadline)
+    unknown = next((result for result in results if isinstance(result, OutcomeUnknown)), None)
+    if unknown is not None:
+        raise unknown
+    result = planned.merge(results)
     if isinstance(result, ResponseError):
         raise result
     return result
@@ -110,7 +133,7 @@ def sole_request(
 def sole_result(request: Request) -> Any:
     """The raw result of a sole request's command. Raises ShmcacheError."""
     result = _results_of(request)[0]
-    if isinstance(result, ResponseError):
+    if isinstance(result, ShmcacheError):
         raise result
     return result
 
@@ -122,22 +145,34 @@ def _checked(payload: bytes) -> bytes:
 
 
 def _results_of(request: Request) -> list[Any]:
-    """The results of one message. Raises its failure."""
+    """The results of one message, errors in their places. Raises its failure."""
     outcome = request.outcome
     if isinstance(outcome, bytes):
         results = decode_results(outcome)
         if len(results) == len(request.commands):
-            return results
+            return _with_doubts(request.commands, results) if request.may_have_happened else results
         raise ShmcacheError(f"{len(results)} results for {len(request.commands)} commands")
     assert outcome is not None
     raise outcome
+
+
+_NOT_NOW = (ReadOnly, Moved, OutOfMemory, ShardFull, WrongType)
+"""Errors of a command that another moment would not have brought."""
+
+
+def _with_doubts(commands: Sequence[Args], results: list[Any]) -> list[Any]:
+    """Results of a message that was sent twice: a write that was refused the second time may have happened the first."""
+    return [
+        refusal_error(result, may_have_happened=True) if isinstance(result, _NOT_NOW) and command[0] not in READ_ONLY else result
+        for command, result in zip(commands, results, strict=True)
+    ]
 
 
 def sole_batch(
     route: LocalRoute | RouterRoute, commands: Sequence[Args], names: Set[str], options: RequestOptions = NO_OPTIONS
 ) -> Request | None:
     """The one message of a pipeline to an instance of one shard; None if it may take more or needs a plan."""
-    if not route.ready or route.slots.shards > 1:
+    if not route.ready or route.slots.shards > 1 or (not names <= READ_ONLY and route.write_slots.shards > 1):
         return None
     if not names <= SINGLE_KEY or len(commands) > BATCH_COMMANDS_MAX:
         return None
@@ -165,25 +200,58 @@ def pipeline_steps(
     deadline: Deadline,
     transaction: bool,
     options: RequestOptions = NO_OPTIONS,
+    *,
+    is_last: bool = False,
 ) -> Generator[Step, Any, list[Any]]:
     """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places."""
     yield from route.prepare(deadline)
+    writes = not {command[0] for command in commands} <= READ_ONLY
+    slots = route.write_slots if writes else route.slots
+    # Split by the primary's slots, all of it goes there, its reads too: here they would not be one shard's.
+    with_reads = slots is route.slots
     if transaction:
-        batches, merges = [transaction_batch(commands, route.slots)], None
+        batches, merges = [transaction_batch(commands, slots)], None
     else:
-        batches, merges = group(commands, route.slots)
+        batches, merges = group(commands, slots)
     results: list[Any] = [None] * sum(len(batch.places) for batch in batches)
     # Messages of one shard go out one after the other, so that a retry cannot overtake its successor.
     queues = [list(split(batch, transaction)) for batch in batches]
     while queues:
         sent = [queue.pop(0) for queue in queues]
-        requests = [_batch_request(batch, transaction, options) for batch in sent]
+        requests = [_batch_request(batch, transaction, options, with_reads) for batch in sent]
         yield from exchange(route, requests, deadline)
         for batch, request in zip(sent, requests, strict=True):
             for place, answer in zip(batch.places, batch_results(request), strict=True):
                 results[place] = answer
         queues = [queue for queue in queues if queue]
-    return results if merges is None else [_merged(merge, results, places) for merge, places in merges]
+    if merges is not None:
+        results = [_merged(merge, results, places) for merge, places in merges]
+    if not is_last and not transaction and has_moved(results):
+        results = yield from moved_steps(route, commands, results, deadline, options)
+    return results
+
+
+def has_moved(results: list[Any]) -> bool:
+    """Whether a shard was asked that does not own a command's slot."""
+    return Moved in map(type, results)
+
+
+def moved_steps(
+    route: LocalRoute | RouterRoute, commands: Sequence[Args], results: list[Any], deadline: Deadline, options: RequestOptions = NO_OPTIONS
+) -> Generator[Step, Any, list[Any]]:
+    """`results` without those that say MOVED: these commands were not executed, and are sent once more.
+
+    Only among commands with one key: all of one key have met the same shard, so their order stays. Else the next call will do better.
+    """
+    route.forget()
+    if not SINGLE_KEY.issuperset({command[0] for command in commands}):
+        return results
+    places = [place for place, result in enumerate(results) if type(result) is Moved]
+    again = yield from pipeline_steps(route, [commands[place] for place in places], deadline, False, options, is_last=True)
+    found = list(results)
+    for place, result in zip(places, again, strict=True):
+        found[place] = result
+    return found
 
 
 Merge = tuple[Plan | ResponseError | None, Sequence[int]]
@@ -200,10 +268,11 @@ def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequ
     return broken if broken is not None else merge.merge(answers)
 
 
-def _batch_request(batch: Batch, transaction: bool, options: RequestOptions) -> Request:
+def _batch_request(batch: Batch, transaction: bool, options: RequestOptions, with_reads: bool) -> Request:
+    """`with_reads`: a batch that only reads is one."""
     names = {command[0] for command in batch.commands}
     flags = frames.TRANSACTION if transaction else 0
-    if names <= READ_ONLY:
+    if with_reads and names <= READ_ONLY:
         flags |= frames.READ_ONLY
     payload = encode_commands(batch.commands) if batch.payload is None else batch.payload
     flags, payload = _with_options(flags, _checked(payload), options)

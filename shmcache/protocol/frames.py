@@ -31,7 +31,9 @@ OPTIONS: Final = 16
 """Request: a msgpack map of options stands before the batch."""
 HOST_CLOCK: Final = 32
 """Request: the deadline is a moment of the receiver's monotonic clock, not the time that is left."""
-FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK
+FORWARDED: Final = 64
+"""Reply: a replica passed the request on to its primary; what it wrote comes to the replica later."""
+FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK | FORWARDED
 
 _HEADER = struct.Struct("<BBHIQQ")
 _pack = _HEADER.pack
@@ -75,6 +77,11 @@ def request_id_of(data: bytes) -> int:
     return int.from_bytes(data[8:16], "little") if len(data) >= 16 else 0
 
 
+def as_forwarded(data: bytes) -> bytes:
+    """A reply's header with the flag FORWARDED."""
+    return data[:1] + bytes((data[1] | FORWARDED,)) + data[2:] if len(data) == HEADER_BYTES else data
+
+
 def stamp_of(data: bytes) -> int:
     """The shard's last stamp, of a reply's header."""
     return int.from_bytes(data[16:24], "little")
@@ -98,12 +105,6 @@ def to_host_clock(header: Header) -> Header:
     return header._replace(flags=header.flags | HOST_CLOCK, deadline_us=at)
 
 
-def to_remote_clock(header: Header, clock: RemoteClock) -> Header:
-    """The header as it goes to another host, whose clock is known."""
-    if not header.flags & HOST_CLOCK or not header.deadline_us:
-        return header
-    assert clock.ahead_us is not None
-    return header._replace(deadline_us=min(max(1, header.deadline_us + clock.ahead_us), (1 << 64) - 1))
 
 
 def is_late(header: Header) -> bool:

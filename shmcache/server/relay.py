@@ -200,15 +200,20 @@ class RelayProcess:
             socket.close()
             return
         socket.connect(endpoint)
-        head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))
-        socket.send_multipart([head, codec.encode_control(call, arguments)])
+        message = [frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers)), codec.encode_control(call, arguments)]
+        # "replication" goes to a router, which seals nothing.
+        is_sealed = call != "replication"
+        socket.send_multipart(seal(message) if is_sealed else message)
         self._once[socket] = call
-        self.selector.add(socket, lambda message: self._on_once(socket, message))
+        self.selector.add(socket, lambda message: self._on_once(socket, message, is_sealed))
 
-    def _on_once(self, socket: Any, message: list[bytes]) -> None:
+    def _on_once(self, socket: Any, message: list[bytes], is_sealed: bool) -> None:
+        inner = unseal(message) if is_sealed else message
+        if inner is None:
+            return self._log.debug("a damaged answer was dropped")
         call = self._once.pop(socket, "")
         self.unwatch(socket)
-        self.relay.answered(call, read_reply(message))
+        self.relay.answered(call, read_reply(inner))
 
     def request(self, route: list[bytes], call: str, arguments: dict[str, Any]) -> None:
         head = frames.pack_header(flags=frames.CONTROL, request_id=next(self._numbers))

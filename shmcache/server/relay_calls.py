@@ -37,13 +37,12 @@ class RelayCalls:
             case "hello":
                 return relay.hello(route, arguments, time.monotonic())
             case "fetch":
-                return relay.fetch(self._shard(arguments), int(arguments["position"]))
+                return relay.fetch(self._shard(arguments), int(arguments["position"]), int(arguments["most"]))
             case "slice":
                 # Several are asked for at a time, and take as long as the requests that a worker on the same core has meanwhile.
                 os.sched_yield()
-                return relay.slice(
-                    str(arguments["replica"]), self._shard(arguments), bool(arguments["first"]), bool(arguments.get("flushes"))
-                )
+                replica, shard, flushes = str(arguments["replica"]), self._shard(arguments), bool(arguments.get("flushes"))
+                return relay.slice(replica, shard, int(arguments["copy"]), int(arguments["number"]), flushes)
             case "fence":
                 return {"understood": relay.fenced(int(arguments["epoch"]), str(arguments["router"]))}
             case "promoted":

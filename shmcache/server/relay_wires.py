@@ -27,7 +27,7 @@ class SocketWires:
         self._router: Any = None
         self._relay: Any = None
         self._log: Any = None
-        self._relay_endpoint = ""
+        self._relay_endpoint = self._log_endpoint = ""
         self._next_id = 1
 
     def _dealer(self, endpoint: str, take: Callable[[list[bytes]], None]) -> Any:
@@ -46,16 +46,23 @@ class SocketWires:
             self._host.unwatch(self._router)
             self._router = None
         self._relay, self._relay_endpoint = self._dealer(relay, self._on_sealed), relay
+        self._log_endpoint = log
+
+    def reconnect(self) -> None:
+        self._host.unwatch(self._relay)
+        self._relay = self._dealer(self._relay_endpoint, self._on_sealed)
+
+    def subscribe(self, shards: int) -> None:
+        if self._log is not None:
+            self._host.unwatch(self._log)
         self._log = self._host.context.socket(zmq.SUB)
         self._log.linger = 0
         self._log.rcvhwm = PUBLISH_QUEUE_FRAMES
         self._log.maxmsgsize = 2 * MESSAGE_BYTES_MAX
         self._log.reconnect_ivl, self._log.reconnect_ivl_max = 50, 500
-        self._host.security.client(self._log, log)
-        self._log.connect(log)
+        self._host.security.client(self._log, self._log_endpoint)
+        self._log.connect(self._log_endpoint)
         self._host.selector.add(self._log, self._on_log)
-
-    def subscribe(self, shards: int) -> None:
         for shard in range(shards):
             self._log.subscribe(topic(shard))
 
@@ -87,6 +94,8 @@ class SocketWires:
     def _on_sealed(self, message: list[bytes]) -> None:
         if (inner := unseal(message)) is not None:
             self._on_reply(inner)
+        elif (link := self._link()) is not None:
+            link.damaged()
 
     def _on_reply(self, message: list[bytes]) -> None:
         link = self._link()

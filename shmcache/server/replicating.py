@@ -22,6 +22,9 @@ from .paths import bell_path
 CALLS: Final = frozenset({"apply", "mark", "sweep", "role", "nothing"})
 """Control calls of the relay; the router lets none of them in."""
 
+_NUMBERS: Final = frozenset({"ack_timeout_ms", "max_staleness_ms", "after_stamp"})
+"""Options that are whole numbers: checked before anything is executed."""
+
 Refusal = tuple[str, str]
 """Code and text."""
 
@@ -156,7 +159,8 @@ class Replicating:
                 self._owner.set_primary(str(arguments["primary"]))
                 self._log.info("role", **arguments)
                 return {"position": self._owner.log_position}
-        return {}
+        # "nothing": how far its log is; between two batches, so that all with such a stamp is in it.
+        return {"shard": self._shard, "position": self._owner.log_position, "stamp": self._owner.last_stamp}
 
     def close(self) -> None:
         if self._bell is not None:
@@ -168,4 +172,7 @@ class Replicating:
 def split_options(payload: bytes) -> tuple[dict[str, Any], bytes]:
     """Options and batch of a payload with the flag OPTIONS. Raises ProtocolError."""
     options, size = codec.decode_options(payload)
+    for name in _NUMBERS & options.keys():
+        if type(options[name]) is not int or options[name] < 0:
+            raise ProtocolError(f"the option {name} is {options[name]!r}, not a number")
     return options, payload[size:]

@@ -55,8 +55,9 @@ class Router:
         self._body = -1
         self._look_at_replication = 0.0
         self._routing = Routing(
-            self._directory.snapshot(), settings, self._reply, self._forward, self._fronts.figures
-        )
+            self._directory.snapshot(), settings, self._reply, self._forward, self._fronts.figures,
+            forward_shards=lambda: self._region.word(Word.UPSTREAM_SHARDS) if self._region is not None else 0,
+        )  # fmt: skip
         self._takers: dict[zmq.Socket[bytes], Callable[[list[bytes]], None]] = {}
 
     def bind(self) -> list[str]:
@@ -79,6 +80,7 @@ class Router:
             if self._directory.version != self._version:
                 self._follow_directory()
             self._follow_replication()
+            self._routing.ask_clock()
             for socket, _ in self._poller.poll(ROUTER_POLL_MS):
                 take = self._takers.get(socket, self._routing.reply)
                 try:
@@ -87,8 +89,6 @@ class Router:
                 except zmq.Again:
                     pass
             self._routing.expire()
-            if self._upstream:
-                self._routing.ask_clock()
             self._fronts.update()
 
     def close(self) -> None:

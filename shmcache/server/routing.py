@@ -1,25 +1,23 @@
 """What the router decides: where a request goes, what waits, what is refused. No sockets here."""
 
-import contextlib
 import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from ..errors import ProtocolError, ShmcacheError
-from ..limits import CLOCK_ASK_S, ROUTER_BACKLOG_BYTES_MAX
+from ..limits import ROUTER_BACKLOG_BYTES_MAX
 from ..protocol import codec, frames
-from ..protocol.clocks import RemoteClock
+from ..protocol.clocks import now_us
 from ..protocol.directory import SLOTS, DirectorySnapshot
 from .replicating import CALLS as RELAY_CALLS
 from .stats import router_stats
 from .topology import relay_addresses, topology
+from .upstream_clock import UpstreamClock
 
 Message = list[bytes]
-_CLOCK_ROUTE: Final = b"clock of the primary"
-"""In the place of a client: answers to this router itself."""
 Key = tuple[bytes, int]
 """Route and request id of a request: its identity as long as it is outstanding."""
 
@@ -47,20 +45,22 @@ class Routing:
         forward: Callable[[int, Message], bool],
         connections: Callable[[], dict[str, int]] = dict,
         clock: Callable[[], float] = time.monotonic,
+        forward_shards: Callable[[], int] = int,
     ) -> None:
+        """`forward_shards`: how many shards the primary has that writes are forwarded to; 0: not known."""
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
         # One more than shards: the last one leads to the primary that a replica forwards writes to.
         self._lanes = [Lane() for _ in range(len(snapshot.shards) + 1)]
         self.upstream = len(snapshot.shards)
         self._forwards = False
-        self.upstream_clock = RemoteClock()
-        self._ask_clock_at = 0.0
+        self._upstream_clock = UpstreamClock()
         self._per_client_max: int = settings["outstanding_per_client"]
         self._per_shard_max: int = settings["outstanding_per_shard"]
         self._wait_s: float = settings["unavailable_wait_ms"] / 1000
         self._send_reply, self._forward, self._clock = send_reply, forward, clock
         self._connections = connections
+        self._forward_shards = forward_shards
         self._per_client: Counter[bytes] = Counter()
         self._counts: Counter[str] = Counter()
 
@@ -93,29 +93,20 @@ class Routing:
         for key in lane.pending:
             self._settle(key)
         lane.pending.clear()
-        self._forwards, lane.up = forwards, False
-        self.upstream_clock.forget()
-        self._ask_clock_at = 0.0
+        self._forwards = forwards
+        # What waits for the primary's clock waits as for a worker.
+        lane.up = False
+        self._upstream_clock = UpstreamClock()
         if not forwards:
             self.expire(everything=True)
 
     def ask_clock(self) -> None:
-        """Ask the primary for its clock, in which it is to be told deadlines, as often as it is due: its host may be another one by now."""
-        now = self._clock()
-        if not self._forwards or now < self._ask_clock_at:
-            return
-        header = frames.pack_header(frames.CONTROL)
-        if self._forward(self.upstream, [_CLOCK_ROUTE, header, codec.encode_control("topology", {})]):
-            self._ask_clock_at = now + CLOCK_ASK_S
-
-    def _learn_clock(self, payload: bytes) -> None:
-        """The answer. One that says nothing of a clock leaves it unknown, and forwarded writes waiting."""
-        with contextlib.suppress(ProtocolError, LookupError, TypeError, ValueError):
-            self.upstream_clock.learn(int(codec.decode_results(payload)[0]["clock_us"]))
-            lane = self._lanes[self.upstream]
-            if self._forwards and not lane.up:
-                lane.up = True
-                self.flush(self.upstream)
+        """Ask the primary for its clock if it is time to; to be called often."""
+        if self._forwards:
+            question = self._upstream_clock.question(now_us())
+            if question is not None:
+                # One that is lost is asked again.
+                self._forward(self.upstream, question)
 
     def flush(self, shard: int) -> None:
         """Forward what has waited for the shard's worker."""
@@ -154,15 +145,21 @@ class Routing:
         return None
 
     def reply(self, message: Message) -> None:
-        """Handle one message from a worker."""
-        if message[0] == _CLOCK_ROUTE:
-            return self._learn_clock(message[-1])
-        if len(message) >= 3:
+        """Handle one message from a worker, or from the primary."""
+        if message[0] == self._upstream_clock.route:
+            self._upstream_clock.answer(message, now_us())
+            lane = self._lanes[self.upstream]
+            if self._upstream_clock.is_known and not lane.up:
+                lane.up = True
+                self.flush(self.upstream)
+        elif len(message) >= 3:
             key = (message[0], frames.request_id_of(message[-2]))
             for lane in self._lanes:
                 if key in lane.pending:
                     lane.pending.discard(key)
                     self._settle(key)
+                    if lane is self._lanes[self.upstream]:
+                        message[-2] = frames.as_forwarded(message[-2])
                     break
             self._counts["replies"] += 1
             self._send_reply(message)
@@ -184,7 +181,7 @@ class Routing:
                 # A client that asks again under the same id: one of the two counts.
                 self._settle(key)
             if shard == self.upstream:
-                message[-2] = frames.pack_header(*frames.to_remote_clock(header, self.upstream_clock))
+                message[-2] = frames.pack_header(*self._upstream_clock.translated(header))
             if self._forward(shard, message):
                 lane.pending.add(key)
             else:
@@ -216,7 +213,9 @@ class Routing:
             return True
         result: Any
         if call == "topology":
-            result = topology(self._snapshot)
+            result = topology(self._snapshot, self._forward_shards() if self._forwards else 0)
+        elif call == "clock":
+            result = {"us": now_us()}
         elif call == "channels":
             result = {"endpoints": list(self._snapshot.hub_endpoints[2:4])}
         elif call == "stats" and arguments.get("router"):

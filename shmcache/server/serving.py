@@ -16,6 +16,7 @@ from ..errors import ProtocolError
 from ..limits import TICK_MS_BUSY, TICK_MS_MAX, TICK_MS_UNFINISHED
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
+from ..protocol.needs import Ack
 from .child import StopFlag
 from .paths import remove_socket
 from .replicating import CALLS, Replicating, split_options
@@ -128,6 +129,11 @@ class Service:
             watched = True
         if watched and (refusal := replicating.refuse(flags, slot, options)) is not None:
             return self._refuse(message[:-2], header, *refusal)
+        try:
+            # Before anything is executed: what cannot be carried out is refused whole.
+            ack = replicating.ack_of(options) if watched else 0
+        except ProtocolError as error:
+            return self._refuse(message[:-2], header, "PROTOCOL", str(error))
         before = self._owner.log_position if watched else 0
         try:
             message[-1] = self._owner.execute(payload, _ENGINE_FLAGS[flags])
@@ -136,19 +142,13 @@ class Service:
             return self._refuse(message[:-2], header, code, str(error))
         replicating.ring_tailers()
         message[-2] = frames.pack_header(0, slot, self._epoch, request_id, self._owner.last_stamp)
-        if watched and self._owner.log_position != before:
-            return self._hold(message, header, options)
+        if (ack != 0 or replicating.disk.holds) and self._owner.log_position != before:
+            return self._hold(message, header, ack, options)
         self._send(message)
 
-    def _hold(self, message: list[bytes], header: frames.Header, options: dict[str, Any]) -> None:
+    def _hold(self, message: list[bytes], header: frames.Header, ack: Ack, options: dict[str, Any]) -> None:
         """Send the reply of a write when as many replicas have it as were asked for."""
-        try:
-            ack = self._replicating.ack_of(options)
-        except ProtocolError as error:
-            return self._refuse(message[:-2], header, "PROTOCOL", f"{error}; the batch was executed")
         durable = self._replicating.disk.holds
-        if ack == 0 and not durable:
-            return self._send(message)
 
         def release(have: int, wanted: int, is_durable: bool) -> None:
             if not is_durable:

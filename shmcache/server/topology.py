@@ -4,14 +4,15 @@ from typing import Any
 
 from ..errors import Unavailable
 from ..protocol.clocks import now_us
-from ..protocol.directory import DirectorySnapshot
+from ..protocol.directory import DirectorySnapshot, even_slots
 from ..protocol.replication import ReplicationRegion
 from ..protocol.slots import slot_ranges
 
 
-def topology(snapshot: DirectorySnapshot) -> dict[str, Any]:
-    """What the call `topology` returns (docs/protocol.md)."""
-    return {
+def topology(snapshot: DirectorySnapshot, forward_shards: int = 0) -> dict[str, Any]:
+    """What the call `topology` returns (docs/protocol.md). `forward_shards`: of the primary that writes are forwarded to, if they are."""
+    forwarded = {"write_slots": slot_ranges(even_slots(forward_shards))} if forward_shards else {}
+    return forwarded | {
         "instance": snapshot.instance,
         "epoch": snapshot.epoch,
         "shards": [

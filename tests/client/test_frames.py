@@ -13,7 +13,7 @@ from shmcache.protocol.clocks import RemoteClock
 U64 = st.integers(0, 2**64 - 1)
 
 
-@given(st.integers(0, 63), st.integers(0, 16383), st.integers(0, 2**32 - 1), U64, U64)
+@given(st.integers(0, 127), st.integers(0, 16383), st.integers(0, 2**32 - 1), U64, U64)
 def test_round_trip(flags: int, slot: int, epoch: int, request_id: int, deadline: int) -> None:
     """Every header that can be packed is read back unchanged."""
     header = frames.Header(flags, slot, epoch, request_id, deadline)
@@ -69,26 +69,17 @@ def test_deadlines_of_two_hosts() -> None:
 
 @given(st.integers(0, 2**64 - 1))
 def test_deadline_on_its_way(left: int) -> None:
-    """Received, passed on, sent to another host: nothing overflows, nothing turns into no deadline."""
+    """Received and passed on: nothing overflows, nothing turns into no deadline."""
     received = frames.Header(frames.READ_ONLY, 1, 2, 3, left)
     assert not frames.is_late(received)
     here = frames.to_host_clock(received)
     assert frames.to_host_clock(here) == here
     assert frames.unpack_header(frames.pack_header(*here)) == here
-    for theirs in (0, time.monotonic_ns() // 1000, 1 << 63):
-        clock = RemoteClock()
-        clock.learn(theirs)
-        there = frames.to_remote_clock(here, clock)
-        assert there.flags == here.flags
-        assert (there.deadline_us == 0) == (left == 0)
-        frames.pack_header(*there)
+    assert (here.deadline_us == 0) == (left == 0)
     assert not frames.is_late(here._replace(deadline_us=0))
 
 
 def test_late() -> None:
-    """A moment that has passed is late; told in another clock it is as late there."""
+    """A moment that has passed is late."""
     past = frames.Header(frames.HOST_CLOCK, 0, 0, 1, time.monotonic_ns() // 1000 - 5)
     assert frames.is_late(past)
-    clock = RemoteClock()
-    clock.learn(1000)
-    assert frames.to_remote_clock(past, clock).deadline_us < 1000

@@ -8,8 +8,9 @@ import time
 import pytest
 
 import shmcache
+from cli.replication import relay_call
 from shmcache.errors import NotEnoughReplicas, NotReplicated, ReadOnly, TooStale
-from shmcache.protocol import frames
+from shmcache.protocol import codec, frames
 from tests.replication.pairs import pair, primary, relay_pid, replica, wait_caught_up
 from tests.support.instance import running_instance, wait_until
 from tests.support.wire import wire
@@ -163,10 +164,37 @@ def _forwarded(client: shmcache.Client) -> bool:
 def test_hostile_options():
     """What is no option is refused with the batch, and nothing else happens."""
     with running_instance() as one, wire(one.tcp) as plain:
-        for front in (b"", b"\x91\x01", b"\xc1", b"\x81\x01\x02", b"\x81\xa3ack\xa4most"):
+        wrong = ({"ack": "most"}, {"ack_timeout_ms": "x", "ack": 1}, {"max_staleness_ms": b"1"}, {"after_stamp": float("nan")})
+        for front in (b"", b"\x91\x01", b"\xc1", b"\x81\x01\x02", *map(codec.encode_options, wrong)):
             number = plain._request_id = plain._request_id + 1
             head = frames.pack_header(flags=frames.OPTIONS, request_id=number)
             plain.socket.send_multipart([head, front + b"\x91\x93\xa3SET\xa1k\xa1v"])
             header, answer = plain.receive()
             assert isinstance(answer, Exception), (front, answer)
-        assert plain.ask(["PING"]) == ["PONG"]
+        assert plain.ask(["PING"], ["GET", "k"]) == ["PONG", None]
+
+
+def test_a_write_that_waits_for_acknowledgements_while_its_primary_hands_over_keeps_its_own_answer():
+    """It was executed: its client neither asks the successor, nor is it told READONLY, but how many replicas have it."""
+    options = {"relay_listen": "tcp://127.0.0.1:0", "forward_writes": True}
+    with primary(**options) as one, replica(one, **options) as two, replica(one) as three:
+        os.kill(relay_pid(three), signal.SIGSTOP)
+        held: list[object] = []
+
+        def hold() -> None:
+            with shmcache.connect(one.url, ack=2, ack_timeout=3) as patient:
+                try:
+                    held.append(patient.incr("held"))
+                except shmcache.ShmcacheError as error:
+                    held.append(error)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        with shmcache.connect(two.url) as reader:
+            wait_until(lambda: reader.get("held") == b"1", 5)
+            relay_call(one.name, "switchover", {"to": two.name}, 10)
+            assert not held
+            thread.join()
+            assert isinstance(held[0], NotReplicated), held
+            assert held[0].acknowledged < held[0].needed == 2
+            assert reader.get("held") == b"1"

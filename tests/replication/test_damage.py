@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import Iterator
 
+import pytest
+
 import shmcache
 from cli.replication import relay_call
 from shmcache.replication.frames import seal, unseal
@@ -15,6 +17,9 @@ from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.small_disk import small_disk
 
 ROUTER, RELAY, LOG = 7400, 7410, 7411
+NONE = Damage()
+ANSWERS_S_MAX = 20.0
+"""Until a replica has everything, through a wire that damages one answer in five."""
 
 
 def test_a_seal_finds_any_flipped_bit() -> None:
@@ -30,22 +35,26 @@ def test_a_seal_finds_any_flipped_bit() -> None:
 
 
 @contextlib.contextmanager
-def damaged_pair(damage: Damage) -> Iterator[tuple[RunningInstance, RunningInstance, CorruptingProxy]]:
-    """A primary, a replica that reaches it through proxies on its own host, and the one that damages the published log."""
+def damaged_pair(
+    log: Damage, answers: Damage = NONE, seed: int = 1
+) -> Iterator[tuple[RunningInstance, RunningInstance, dict[int, CorruptingProxy]]]:
+    """A primary, a replica that reaches it through proxies on its own host, and those by port: they damage what the primary publishes and answers."""
     with hosts(2) as (first, second), contextlib.ExitStack() as cleanup:
         wide = {"listen": f"tcp://0.0.0.0:{ROUTER}", "relay_listen": f"tcp://0.0.0.0:{RELAY}"}
         one = cleanup.enter_context(first.running_instance(workers=2, log_size="1MB", **wide))
+        proxies = {}
         with second.inside():
-            for port in (ROUTER, RELAY):
-                cleanup.enter_context(CorruptingProxy((first.address, port), Damage(), port=port))
-            log = cleanup.enter_context(CorruptingProxy((first.address, LOG), damage, direction="to_client", port=LOG))
+            for port, damage in ((ROUTER, Damage()), (RELAY, answers), (LOG, log)):
+                proxies[port] = CorruptingProxy((first.address, port), damage, direction="to_client", port=port, seed=seed)
+                cleanup.enter_context(proxies[port])
         two = cleanup.enter_context(second.running_instance(replica_of=f"tcp://127.0.0.1:{ROUTER}"))
-        yield one, two, log
+        yield one, two, proxies
 
 
 def test_damaged_bytes_of_the_log_are_found_and_what_they_hit_comes_again() -> None:
     """Of one published payload in twenty a byte is flipped."""
-    with damaged_pair(Damage(share=0.05, longer_than=64)) as (one, two, log), shmcache.connect(one.url) as client:
+    with damaged_pair(Damage(share=0.05, longer_than=64)) as (one, two, proxies), shmcache.connect(one.url) as client:
+        log = proxies[LOG]
         for at in range(0, 12_000, 50):
             client.mset({f"k{n % 2500}": f"{n}" * 40 for n in range(at, at + 50)})
             client.incr("counter")
@@ -55,6 +64,18 @@ def test_damaged_bytes_of_the_log_are_found_and_what_they_hit_comes_again() -> N
         wait_equal(one, two, seconds=60)
         with shmcache.connect(two.url) as reader:
             assert reader.get("counter") == client.get("counter")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_wire_that_damages_answers_all_the_time_is_got_over(seed: int) -> None:
+    """Of one answer in five and one published payload in ten a byte is flipped, lengths and handshakes included, and it does not end."""
+    with damaged_pair(Damage(share=0.1), Damage(share=0.2), seed) as (one, two, proxies), shmcache.connect(one.url) as client:
+        for at in range(0, 12_000, 50):
+            client.mset({f"k{n % 2500}": f"{n}" * 40 for n in range(at, at + 50)})
+            client.incr("counter")
+        wait_equal(one, two, seconds=ANSWERS_S_MAX)
+        assert proxies[RELAY].flips
+        assert proxies[LOG].flips
 
 
 def test_a_primary_killed_in_the_middle_of_a_copy() -> None:

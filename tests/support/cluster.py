@@ -37,7 +37,7 @@ PROMOTABLE_S_MAX = 10.0
 REJOIN_S_MAX = 1.5
 SWITCHOVER_S_MAX = 15.0
 CONVERGE_S_MAX = 30.0
-DAMAGE_SHARE = 0.15
+DAMAGE_SHARE, ANSWER_DAMAGE_SHARE = 0.15, 0.05
 LOST_EVENT = "writes that were never replicated are dropped"
 _CUTS: dict[Cut, Direction] = {"both": "both", "from_primary": "ab", "to_primary": "ba"}
 
@@ -106,7 +106,7 @@ class RunningCluster:
         self._wire(which).set(**impairment)
         if impairment.get("corrupt"):
             # TCP repairs what the wire does; this it does not see.
-            self._replicas[which].damage(self.primary, Damage(share=DAMAGE_SHARE, longer_than=16))
+            self._replicas[which].damage(self.primary, Damage(share=DAMAGE_SHARE, longer_than=16), Damage(share=ANSWER_DAMAGE_SHARE))
 
     def jump_clock(self, role: Role, which: int, seconds: float) -> None:
         self._node(role, which).clock.jump(seconds)
@@ -218,7 +218,7 @@ class RunningCluster:
         for node in self.nodes:
             for other in self.nodes:
                 if other is not node:
-                    node.damage(other.number, Damage())
+                    node.damage(other.number, Damage(), Damage())
             node.resume()
             if not node.is_up:
                 node.start()

@@ -59,7 +59,8 @@ class Node:
             )
         )
         self._proxies: list[CorruptingProxy] = []
-        self._log_proxies: dict[int, CorruptingProxy] = {}
+        self._damaged: dict[tuple[int, int], CorruptingProxy] = {}
+        """By node and service."""
         self._client: subprocess.Popen[str] | None = None
         cleanup.callback(self._close)
 
@@ -152,16 +153,16 @@ class Node:
                     here = port(other, service)
                     proxy = CorruptingProxy((address, here), Damage(), port=here, direction="to_client", seed=seed)
                     self._proxies.append(proxy)
-                    if service == LOG:
-                        self._log_proxies[other] = proxy
+                    self._damaged[other, service] = proxy
 
-    def damage(self, other: int, damage: Damage) -> None:
-        """Flip bytes in what the other node publishes to this one, behind TCP's back."""
-        self._log_proxies[other].change(damage)
+    def damage(self, other: int, log: Damage, answers: Damage) -> None:
+        """Flip bytes in what the other node publishes to this one, and in what its relay answers, behind TCP's back."""
+        self._damaged[other, LOG].change(log)
+        self._damaged[other, RELAY].change(answers)
 
     @property
     def flips(self) -> int:
-        return sum(proxy.flips for proxy in self._log_proxies.values())
+        return sum(proxy.flips for proxy in self._damaged.values())
 
     # --- the client ---------------------------------------------------------------------------------
     def ask(self, call: str, **arguments: Any) -> dict[str, Any]:
