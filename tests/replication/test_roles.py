@@ -67,7 +67,7 @@ def test_held_replies_go_out_when_enough_have_them_or_when_the_time_is_over():
     holding = Holding()
 
     def hold(name: str, position: int, ack: int | str, until: float) -> None:
-        holding.add(Held(position, ack, until, lambda k, n: sent.append((name, k, n))))
+        holding.add(Held(position, ack, until, lambda k, n, _durable: sent.append((name, k, n))))
 
     hold("a", 100, 1, 10.0)
     hold("b", 200, 2, 10.0)
