@@ -5,6 +5,7 @@ beginning, if it is all there. Every shard reads what concerns it, whatever the 
 applied in the order they were written in; those that a shard has already change nothing.
 """
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import _engine
-from ..errors import ConfigError, DamagedFile
+from ..errors import ConfigError, DamagedFile, WrongKey
 from ..limits import RESTORE_QUEUE_BLOCKS
 from .blocks import BlockKind, BlockReader, Cipher
 from .files import Files
@@ -53,6 +54,21 @@ def close_open_segments(files: Files, folder: Path, cipher: Cipher | None, log: 
         if scan.meta.continues:
             break
     return last
+
+
+def check_keys(folder: Path, cipher: Cipher | None) -> None:
+    """Whether everything in the folder that is encrypted can be read: said at the start, not when it is needed. Raises WrongKey, OSError."""
+    keys = {}
+    for number in snapshot_numbers(folder):
+        with contextlib.suppress(DamagedFile):
+            keys[str(snapshot_folder(folder, number))] = read_manifest(folder, number).key
+    for number in segment_numbers(folder):
+        with contextlib.suppress(DamagedFile), open_segment(segment_path(folder, number)) as (_, reader):
+            keys[reader.name] = str(reader.meta.get("key", ""))
+    for name, key in keys.items():
+        if key and (cipher is None or not cipher.knows(key)):
+            given = "its file was not given: give --data-key-file" if cipher is None else "--data-key-file has not that one"
+            raise WrongKey(f"{name}: encrypted with key {key}, and {given}")
 
 
 @dataclass(frozen=True, slots=True)

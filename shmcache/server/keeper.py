@@ -20,7 +20,6 @@ from .. import _engine
 from ..errors import DamagedFile, InstanceNotFound, ProtocolError, ShmcacheError
 from ..limits import FRAME_BYTES_MAX, KEEPER_POLL_MS, PERSISTENCE_RETRY_MS
 from ..persistence.appending import Appender
-from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import prepare_folder
 from ..persistence.segments import segment_numbers, segment_path
@@ -42,6 +41,7 @@ from . import exit_codes
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
+from .restoring import open_cipher
 from .selecting import Selector
 from .sockets import limit_router
 from .stats import process_stats
@@ -61,7 +61,7 @@ class Keeper:
     def __init__(self, settings: dict[str, Any], log: Any) -> None:
         self._settings, self._log = settings, log
         self._folder = Path(settings["data_dir"])
-        self._cipher: Cipher | None = None
+        self._cipher = open_cipher(settings["data_key_file"])
         self._directory = Directory.open(settings["instance"])
         self._region = PersistenceRegion.open(settings["instance"], writable=True)
         self._context = zmq.Context(io_threads=1)

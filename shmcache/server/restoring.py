@@ -12,11 +12,13 @@ from .. import _engine
 from ..config import Config
 from ..errors import ConfigError, LayoutMismatch
 from ..limits import SYNC_MS
+from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import (
     NOWHERE,
     Loaded,
     Restore,
+    check_keys,
     close_open_segments,
     find_restore,
     load,
@@ -56,6 +58,15 @@ class Found:
         return f"{keys} keys read from {source}"
 
 
+def open_cipher(key_file: str) -> Cipher | None:
+    """The keys of the data on disk, if there are any. Raises ConfigError."""
+    if not key_file:
+        return None
+    from ..persistence.encryption import load_cipher
+
+    return load_cipher(key_file)
+
+
 def find_data(config: Config, plan: Plan, log: Any) -> Found:
     """Look at what an earlier run left in /dev/shm and on disk; what is of no use in /dev/shm is removed.
 
@@ -66,7 +77,9 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     folder = Path(config.persistence.data_dir) if config.persistence.data_dir else None
     if folder is None:
         return Found(adoptable(leftovers(plan.instance), plan.workers))
+    cipher = open_cipher(config.persistence.data_key_file)
     prepare_folder(folder)
+    check_keys(folder, cipher)
     warm = _usable(plan, log)
     until_ms = config.persistence.until
     if warm and until_ms:
@@ -74,8 +87,8 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     if warm:
         return Found(warm)
     remove_regions(plan.instance)
-    scan = close_open_segments(OS_FILES, folder, None, log)
-    restore = find_restore(folder, until_ms)
+    scan = close_open_segments(OS_FILES, folder, cipher, log)
+    restore = find_restore(folder, until_ms, cipher)
     if restore is None:
         log.info("nothing on disk: an empty start", data_dir=str(folder))
     else:
@@ -186,6 +199,7 @@ def _load(owner: _engine.Owner, settings: dict[str, Any], slots: bytes, log: Any
             said = now
             log.info("reading from disk", seconds=round(now - began, 1), **asdict(loaded))
 
-    loaded = load(restore, settings["shard"], settings["shards"], slots, owner.apply, None, say)
+    cipher = open_cipher(settings["data_key_file"])
+    loaded = load(restore, settings["shard"], settings["shards"], slots, owner.apply, cipher, say)
     log.info("read from disk", seconds=round(time.monotonic() - began, 3), keys=owner.stats()["keys"], **asdict(loaded))
     return loaded
