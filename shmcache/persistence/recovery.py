@@ -16,6 +16,7 @@ from typing import Any, Final
 from .. import _engine
 from ..errors import ConfigError, DamagedFile, WrongKey
 from ..limits import RESTORE_QUEUE_BLOCKS
+from ..protocol.replication import Followed
 from .blocks import BlockKind, BlockReader, Cipher
 from .files import Files
 from .segments import FOLDER as LOG_FOLDER
@@ -117,6 +118,20 @@ def _chain(folder: Path, numbers: list[int], first: int, cipher: Cipher | None) 
         found.append(number)
         expected += 1
     return found
+
+
+def followed_from(restore: Restore, last: Scan | None) -> Followed | None:
+    """Whose logs these data are a state of, and at which positions; None if that is not known. `last`: of the last segment."""
+    snapshot = restore.snapshot
+    if snapshot is None or restore.until_ms or "history" not in snapshot.replication:
+        return None
+    positions = {part.shard: part.end for part in snapshot.shards}
+    if restore.segments:
+        if last is None or last.meta.number != restore.segments[-1] or last.meta.lineage != snapshot.lineage:
+            # A cold start in between: the log that follows belongs to a history that the snapshot does not know.
+            return None
+        positions = {shard: max(end, last.positions.get(shard, 0)) for shard, end in positions.items()}
+    return Followed(int(snapshot.replication["history"]), positions)
 
 
 @dataclass(slots=True)

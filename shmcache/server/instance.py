@@ -34,7 +34,7 @@ from .regions import (
     remove_regions,
 )
 from .requests import requests_path
-from .restoring import find_data, take_region
+from .restoring import begin_as_replica, find_data, take_region
 from .supervisor import Supervisor
 
 
@@ -110,6 +110,7 @@ def _run(config: Config) -> int:
             )
 
         asked_for = relay if needs_relay(config) or had_relay(plan.instance, bool(warm)) else None
+        begin_as_replica(config, plan, found)
         supervisor = Supervisor(
             directory,
             workers,

@@ -38,6 +38,7 @@ from ..protocol.doorbell import Doorbell, Ringer
 from ..protocol.persistence import PersistenceRegion, State, Word
 from ..protocol.replication import ReplicationRegion
 from . import exit_codes
+from .archiving import KeeperArchive
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
@@ -130,6 +131,7 @@ class Keeper:
                 made_durable=self._ring_workers,
             )
             starts = self._aof.begin()
+        self._archive = KeeperArchive(self._settings, self._log) if self._settings["archive"] else None
         self._tailers: list[_engine.LogTailer] = []
         if starts is None or not self._open_tailers(starts):
             self._rebase("what is on disk does not lead to the data in memory")
@@ -168,6 +170,8 @@ class Keeper:
             pass
         if self._aof is not None:
             self._aof.end()
+        if self._archive is not None:
+            self._archive.end()
 
     def _turn(self) -> bool:
         """One look at everything; True if there is more to do at once."""
@@ -184,6 +188,8 @@ class Keeper:
                 self._finish_snapshot()
         elif now >= self._next_snapshot or 0 < self._settings["snapshot_after_writes"] <= self._records_since:
             self._begin_snapshot("scheduled")
+        if self._archive is not None:
+            self._archive.step(now, self._aof, self._last.number if self._last else 0)
         return busy
 
     def _drain(self) -> bool:
@@ -344,8 +350,9 @@ class Keeper:
                 remove_snapshot(OS_FILES, self._folder, number)
             firsts = [manifest.first_segment for manifest in (read_manifest(self._folder, number) for number in keep) if manifest.first_segment]
             if firsts:
-                for number in segment_numbers(self._folder):
-                    if number < min(firsts):
+                segments = segment_numbers(self._folder)
+                for number in segments:
+                    if number < min(firsts) and (self._archive is None or self._archive.may_retire(number, segments)):
                         OS_FILES.unlink(segment_path(self._folder, number))
         except (OSError, DamagedFile) as error:
             self._log.warning("old snapshots and logs could not be removed", reason=str(error))
@@ -409,6 +416,7 @@ class Keeper:
             "snapshots": snapshot_numbers(self._folder),
             "last_snapshot": {"number": last.number, "ended_ms": last.ended_ms, "bytes": last.bytes, "keys": last.keys} if last else None,
             "making": making,
+            "archive": self._archive.status() if self._archive is not None else None,
             "records_since_snapshot": self._records_since,
             "overtaken": self.overtaken,
             "last_error": self.last_error,

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,12 +21,14 @@ from ..persistence.recovery import (
     check_keys,
     close_open_segments,
     find_restore,
+    followed_from,
     load,
     prepare_folder,
 )
 from ..persistence.snapshots import read_manifest
 from ..protocol.names import persistence_name
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
+from ..protocol.replication import Followed, ReplicationRegion, new_identity
 from .plan import Plan
 from .regions import Leftover, adoptable, leftovers, remove_regions
 
@@ -40,6 +42,8 @@ class Found:
 
     warm: frozenset[int]
     restore: Restore | None = None
+    followed: Followed | None = None
+    """Of data from an archive: the logs that they are a state of, and at which positions."""
 
     def settings(self) -> dict[str, Any] | None:
         """For the workers, as JSON can carry it."""
@@ -87,6 +91,8 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     if warm:
         return Found(warm)
     remove_regions(plan.instance)
+    _fetch(config, folder, log)
+    check_keys(folder, cipher)
     scan = close_open_segments(OS_FILES, folder, cipher, log)
     restore = find_restore(folder, until_ms, cipher)
     if restore is None:
@@ -96,7 +102,31 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
             "data are read from disk", snapshot=restore.snapshot.number if restore.snapshot else None, segments=len(restore.segments),
             until_ms=until_ms, log_ends_ms=scan.last_ms if scan is not None else None,
         )  # fmt: skip
-    return Found(frozenset(), restore)
+    return Found(frozenset(), restore, followed_from(restore, scan) if restore else None)
+
+
+def _fetch(config: Config, folder: Path, log: Any) -> None:
+    """Fill an empty data folder from the archive, if one is given. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
+    # Most starts need neither.
+    from ..persistence.fetching import Fetching, is_empty, unfinished
+
+    url, begun = config.persistence.restore, unfinished(folder)
+    if begun and not url:
+        raise ConfigError(f"restore: one from {begun} into {folder} is not finished: give --restore {begun} again, or empty the folder")
+    if url and (begun or is_empty(folder)):
+        Fetching(url, folder, OS_FILES, log, config.persistence.until).run()
+    elif url:
+        log.info("the data folder has data: nothing is fetched from the archive", data_dir=str(folder), restore=url)
+
+
+def begin_as_replica(config: Config, plan: Plan, found: Found) -> None:
+    """A replica that begins with its primary's snapshot asks for the log from there, not for a copy of everything. Before the relay starts."""
+    if found.followed is None or not config.replication.replica_of:
+        return
+    region = ReplicationRegion.take(plan.instance, plan.workers, gid=plan.gid)
+    identity = region.identity() or new_identity()
+    region.store_identity(replace(identity, followed={config.replication.replica_of: found.followed}))
+    region.close()
 
 
 def _usable(plan: Plan, log: Any) -> frozenset[int]:

@@ -26,10 +26,11 @@ def begin_cold(instance: RunningInstance, **options: Any) -> None:
 
 
 def refusal(instance: RunningInstance, **options: Any) -> str:
-    """What a start without anything in shared memory says that does not succeed."""
+    """What a start without anything in shared memory says that does not succeed. `options`: None leaves one out."""
     remove_objects(instance.name)
     before = len(instance.log())
-    process = instance.launch(**(instance.options | options))
+    given = {name: value for name, value in (instance.options | options).items() if value is not None}
+    process = instance.launch(**given)
     try:
         assert process.wait(STOP_S_MAX) != 0
     except subprocess.TimeoutExpired:

@@ -158,7 +158,7 @@ def test_end_to_end(tmp_path: Path, key_file: Path, workers: int) -> None:
         assert len(files) >= 4
         assert not [path for path in files if SECRET in path.read_bytes() or b"key4" in path.read_bytes()]
         assert "WrongKey" not in instance.log()
-        assert "give --data-key-file" in refusal(instance, data_key_file="")
+        assert "give --data-key-file" in refusal(instance, data_key_file=None)
         generate_key_file(tmp_path / "other")
         assert "has not that one" in refusal(instance, data_key_file=str(tmp_path / "other"))
         begin_cold(instance, workers=workers)
