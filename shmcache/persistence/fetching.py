@@ -121,8 +121,8 @@ class Fetching:
         self._log.info("restore from the archive", url=plan.url, objects=len(plan.sizes), bytes=plan.bytes, resumed=is_resumed)
         try:
             self._fetch_all(plan)
-        except NoSuchObject:
-            # The archive may have retired it since the plan was made.
+        except (NoSuchObject, DamagedFile):
+            # The archive may have retired it since the plan was made, or somebody has put a whole one there.
             fresh = _make_plan(self._archive, self._until_ms)
             if fresh == plan:
                 raise

@@ -39,6 +39,8 @@ class S3:
 
     def _call(self, method: str, path: str, data: bytes | None = None) -> bytes:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", data=data, method=method)
+        # Not looked at, but without it this would be an anonymous call.
+        request.add_header("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0")
         with urllib.request.urlopen(request, timeout=30) as answer:
             return bytes(answer.read())
 
