@@ -1,11 +1,10 @@
 """A new replica begins with the archive of its primary, and follows the log from there."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
-import shmcache
+from shmcache.protocol.attach import open_tailer
 from tests.persistence.calls import keeper_call
 from tests.persistence.test_archive import fill, has, wait_archived
 from tests.replication.pairs import primary, replica, status, wait_equal
@@ -54,9 +53,10 @@ def test_ring_has_gone_on(tmp_path: Path) -> None:
         snapshot(one)
         # The primary may make, and archive, another snapshot when its own log overtakes its keeper.
         shutil.copytree(tmp_path / "store", tmp_path / "old")
-        with shmcache.connect(one.url, timeout=20) as client:
-            for n in range(100):
-                client.set(f"large{n}", os.urandom(10_000))
+        before = [record.log_name for record in one.snapshot().shards]
+        for n in range(100):
+            fill(one, f"more{n}.", 100)
+        assert all(open_tailer(name, "test", 0).position > 0 for name in before)
         with replica(one, workers=1, data_dir=str(tmp_path / "two"), restore=f"file://{tmp_path}/old") as two:
             wait_equal(one, two)
             assert copies(two) == 2
