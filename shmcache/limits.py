@@ -239,8 +239,8 @@ ARCHIVE_PARTS_AT_ONCE: Final = 4
 """Parts of one object that are under way together."""
 ARCHIVE_FETCHES_AT_ONCE: Final = 4
 """Objects that a restore fetches together."""
-ARCHIVE_TIMEOUT_S: Final = 30.0
-"""For one request to an object store."""
+ARCHIVE_TIMEOUT_S: Final = 120.0
+"""For one request to an object store, with the part that it carries; and for all attempts at one together."""
 ARCHIVE_RETRIES: Final = 5
 """Of one request, by a restore, with growing pauses."""
 ARCHIVE_RETRY_S: Final = 1.0

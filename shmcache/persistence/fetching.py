@@ -19,10 +19,10 @@ from ..limits import ARCHIVE_FETCHES_AT_ONCE, ARCHIVE_PART_BYTES, ARCHIVE_RETRIE
 from .archive import Archive, NoSuchObject, file_crc32
 from .archiving import numbers_in, segment_name, snapshot_name
 from .files import Files
+from .recovery import FETCHING
 from .segments import open_segment, scan, segment_numbers
 from .snapshots import MANIFEST, Manifest, snapshot_numbers
 
-FOLDER: Final = "fetching"
 _PLAN: Final = "plan.json"
 _PART: Final = ".part"
 _HEADER_BYTES: Final = 64 << 10
@@ -56,11 +56,11 @@ def unfinished(folder: Path) -> str:
 
 def _read_plan(folder: Path) -> Plan | None:
     try:
-        return Plan(**json.loads((folder / FOLDER / _PLAN).read_text()))
+        return Plan(**json.loads((folder / FETCHING / _PLAN).read_text()))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise DamagedFile(str(folder / FOLDER / _PLAN), 0, f"not a plan: {error}") from None
+        raise DamagedFile(str(folder / FETCHING / _PLAN), 0, f"not a plan: {error}") from None
 
 
 def _make_plan(archive: Archive, until_ms: int) -> Plan:
@@ -103,7 +103,7 @@ class Fetching:
     def __init__(self, url: str, folder: Path, files: Files, log: Any, until_ms: int = 0) -> None:
         """Raises ArchiveError, ConfigError."""
         self._archive = Archive(url, retries=ARCHIVE_RETRIES)
-        self._folder, self._into, self._files, self._log, self._until_ms = folder, folder / FOLDER, files, log, until_ms
+        self._folder, self._into, self._files, self._log, self._until_ms = folder, folder / FETCHING, files, log, until_ms
         self._lock = threading.Lock()
         self._failed = threading.Event()
         self._fetched = 0
@@ -198,7 +198,7 @@ class Fetching:
         os.replace(part, path)
 
     def _load(self, name: str, part: Path, size: int) -> None:
-        with part.open("ab") as file:
+        with open(part, "ab", opener=_private) as file:
             if file.tell() > size:
                 file.truncate(0)
                 file.seek(0)
@@ -264,8 +264,12 @@ class _GivenUp(ArchiveError):
     """Another object's error is the one to tell."""
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
+    with open(path, "wb", opener=_private) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -30,6 +30,8 @@ _MORE: Final = 1
 """Of a record: where its stamp and its flags stand; more of its group follow (shmcache/engine/src/log/record.rs)."""
 
 
+FETCHING: Final = "fetching"
+"""Folder in the data folder, of a restore from an archive that is not finished (fetching.py)."""
 NOWHERE: Final = (1 << 64) - 1
 """In place of a log position: nothing on disk leads to these data."""
 

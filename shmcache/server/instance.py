@@ -94,6 +94,8 @@ def _run(config: Config) -> int:
         warm = found.warm
         for item in settings:
             item["restore"] = found.settings()
+            if found.begins_as_replica(config):
+                item["replica_of"] = config.replication.replica_of
         for shard in warm:
             settings[shard]["create"] = False
         workers = [Child(f"worker {item['shard']}", "shmcache.server.worker", item) for item in settings]

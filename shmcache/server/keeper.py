@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
@@ -38,7 +38,6 @@ from ..protocol.doorbell import Doorbell, Ringer
 from ..protocol.persistence import PersistenceRegion, State, Word
 from ..protocol.replication import ReplicationRegion
 from . import exit_codes
-from .archiving import KeeperArchive
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
@@ -46,6 +45,9 @@ from .restoring import open_cipher
 from .selecting import Selector
 from .sockets import limit_router
 from .stats import process_stats
+
+if TYPE_CHECKING:
+    from .archiving import KeeperArchive
 
 NAME: Final = "keeper"
 """Of its tailers, by which workers know whom to wake (protocol/doorbell)."""
@@ -131,7 +133,12 @@ class Keeper:
                 made_durable=self._ring_workers,
             )
             starts = self._aof.begin()
-        self._archive = KeeperArchive(self._settings, self._log) if self._settings["archive"] else None
+        self._archive: KeeperArchive | None = None
+        if self._settings["archive"]:
+            # Its library is only loaded where it is needed.
+            from .archiving import KeeperArchive
+
+            self._archive = KeeperArchive(self._settings, self._log)
         self._tailers: list[_engine.LogTailer] = []
         if starts is None or not self._open_tailers(starts):
             self._rebase("what is on disk does not lead to the data in memory")

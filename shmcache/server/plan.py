@@ -81,6 +81,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "data_dir": _absolute(config.persistence.data_dir),
         "data_key_file": _absolute(config.persistence.data_key_file),
         "restore": None,
+        "replica_of": "",
         "node": config.replication.node,
         "tombstone_life_ms": config.replication.tombstone_life,
         "ack": config.replication.ack,

@@ -15,6 +15,7 @@ from ..limits import SYNC_MS
 from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import (
+    FETCHING,
     NOWHERE,
     Loaded,
     Restore,
@@ -44,6 +45,10 @@ class Found:
     restore: Restore | None = None
     followed: Followed | None = None
     """Of data from an archive: the logs that they are a state of, and at which positions."""
+
+    def begins_as_replica(self, config: Config) -> bool:
+        """Whether no write must come in between the data and the log that is followed: no full copy would undo it."""
+        return self.followed is not None and bool(config.replication.replica_of)
 
     def settings(self) -> dict[str, Any] | None:
         """For the workers, as JSON can carry it."""
@@ -107,10 +112,13 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
 
 def _fetch(config: Config, folder: Path, log: Any) -> None:
     """Fill an empty data folder from the archive, if one is given. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
-    # Most starts need neither.
+    url = config.persistence.restore
+    if not url and not (folder / FETCHING).exists():
+        return
+    # Most starts need neither this nor the library behind it.
     from ..persistence.fetching import Fetching, is_empty, unfinished
 
-    url, begun = config.persistence.restore, unfinished(folder)
+    begun = unfinished(folder)
     if begun and not url:
         raise ConfigError(f"restore: one from {begun} into {folder} is not finished: give --restore {begun} again, or empty the folder")
     if url and (begun or is_empty(folder)):
@@ -121,8 +129,9 @@ def _fetch(config: Config, folder: Path, log: Any) -> None:
 
 def begin_as_replica(config: Config, plan: Plan, found: Found) -> None:
     """A replica that begins with its primary's snapshot asks for the log from there, not for a copy of everything. Before the relay starts."""
-    if found.followed is None or not config.replication.replica_of:
+    if not found.begins_as_replica(config):
         return
+    assert found.followed is not None
     region = ReplicationRegion.take(plan.instance, plan.workers, gid=plan.gid)
     identity = region.identity() or new_identity()
     region.store_identity(replace(identity, followed={config.replication.replica_of: found.followed}))

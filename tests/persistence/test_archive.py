@@ -101,6 +101,17 @@ def test_last_words(tmp_path: Path, s3: S3) -> None:
         with restored(tmp_path, s3.url, environment=s3.environment) as other:
             assert "read from the append-only file" in other.ready_line
             assert has(other)
+            assert (tmp_path / "elsewhere/log/0000000001.aof").stat().st_mode & 0o777 == 0o600
+            # The old host is gone for good: the new one goes on in its place, at the same prefix.
+            other.stop()
+            other.start(archive=s3.url)
+            fill(other, "second")
+            keeper_call(other, "save")
+            wait_archived(other, snapshot=1)
+            assert "log/0000000002.aof" in s3.names()
+        with restored(tmp_path / "third", s3.url, environment=s3.environment) as third:
+            assert has(third)
+            assert has(third, "second")
 
 
 def test_killed_in_an_upload(tmp_path: Path, s3: S3) -> None:
