@@ -132,11 +132,11 @@ class Archiver:
                 self.last_error, pause = "", ARCHIVE_RETRY_S
             except Exception as error:
                 # Whatever it is, the data are on disk and the instance serves.
-                self.failures += 1
                 if str(error) != self.last_error:
                     known = isinstance(error, (ArchiveError, ConfigError, DamagedFile, OSError))
                     self._log.warning("the archive does not take files; tried again", reason=str(error), exc_info=not known)
                 self.last_error = str(error) or type(error).__name__
+                self.failures += 1
                 # What is there is looked up anew.
                 self._archive = None
                 with self._condition:

@@ -80,6 +80,7 @@ class Keeper:
         self._retry_at = 0.0
         self._records_since = 0
         self._last: Manifest | None = None
+        self._archive: KeeperArchive | None = None
         self.last_error = ""
         self.overtaken = 0
 
@@ -133,7 +134,6 @@ class Keeper:
                 made_durable=self._ring_workers,
             )
             starts = self._aof.begin()
-        self._archive: KeeperArchive | None = None
         if self._settings["archive"]:
             # Its library is only loaded where it is needed.
             from .archiving import KeeperArchive

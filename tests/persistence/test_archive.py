@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 import shmcache
+from shmcache.persistence.archive import Archive
+from shmcache.persistence.archiving import Archiver, Wanted
+from shmcache.persistence.segments import segment_numbers
 from tests.persistence.calls import begin_cold, keeper_call, refusal
 from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.object_store import S3, Valve, environment, free_port, s3_server
@@ -280,6 +284,28 @@ def test_damaged(copied: Path, tmp_path: Path, change: Any, name: str, message: 
         begin_cold(instance, **options)
         assert has(instance)
         assert has(instance, "later")
+
+
+def test_verified_after_upload(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that the store has changed is found by reading it back, removed and sent again."""
+    put_file, sent = Archive.put_file, []
+
+    def put_damaged(self: Archive, name: str, path: Path) -> None:
+        put_file(self, name, path)
+        sent.append(name)
+        if sent.count(name) == 1 and name.endswith("0003.aof"):
+            flip(tmp_path / "there" / name)
+
+    monkeypatch.setattr(Archive, "put_file", put_damaged)
+    archiver = Archiver(copied, f"file://{tmp_path}/there", keep=3, verify=True, log=structlog.get_logger())
+    archiver.offer(Wanted(tuple(segment_numbers(copied)), (1,)))
+    wait_until(lambda: archiver.status()["failures"] == 1, 20)
+    assert "0000000003.aof is not what was sent" in archiver.status()["last_error"]
+    wait_until(lambda: archiver.status()["state"] == "idle", 20)
+    archiver.stop(10)
+    assert sent.count("log/0000000003.aof") == 2
+    for name in sent:
+        assert (tmp_path / "there" / name).read_bytes() == (copied / name).read_bytes()
 
 
 @pytest.mark.parametrize(
