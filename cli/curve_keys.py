@@ -1,4 +1,4 @@
-"""`shmcache keys`: make, show and authorize CURVE keys (docs/security.md)."""
+"""`shmcache keys`: make, show and authorize CURVE keys (docs/security.md); make keys for data on disk (docs/persistence.md)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,10 +25,20 @@ def register(app: typer.Typer) -> None:
 def generate(
     name: Annotated[
         str, typer.Argument(help="Of the key pair: NAME.key is secret, NAME.pub may be given away.")
-    ],
+    ] = "",
     folder: Annotated[Path, typer.Option("--folder", help="Where the files go.")] = Path(),
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Make a key that encrypts data on disk instead, for --data-key-file.")
+    ] = None,
 ) -> None:
-    """Make a key pair. Files that exist are not replaced."""
+    """Make a key pair, or with --data a key for data on disk. Files that exist are not replaced."""
+    if (data is None) == (not name):
+        raise typer.BadParameter("give either a NAME for a key pair, or --data FILE for a data key")
+    if data is not None:
+        from shmcache.persistence.encryption import generate_key_file
+
+        print(f"{data}  secret, key {generate_key_file(data)}: keep a copy, without it the data are lost")
+        return
     from shmcache.protocol import curve
 
     secret, public = curve.generate(folder, name)

@@ -124,6 +124,8 @@ class Link:
         self._step_asked_at = 0.0
         self._acks_due: set[int] = set()
         self._acked_at = 0.0
+        self.copies = 0
+        """Shards that were copied whole."""
         self._generation = 0
         """Grows with every connection: what was begun under an earlier one does not count any more."""
 
@@ -451,6 +453,7 @@ class Link:
     def _copied(self, number: int) -> None:
         shard = self.shards[number]
         shard.phase = "following"
+        self.copies += 1
         self._on_event("copied", {"shard": number, "bytes": shard.copied_entries_bytes, "deleted": shard.swept})
         self._advance(number)
 

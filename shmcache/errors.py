@@ -7,6 +7,8 @@ ShmcacheError
 ├── LayoutMismatch           a region was written by another layout version
 ├── NoSpace                  /dev/shm or the memory cgroup is full
 ├── DamagedFile              a snapshot or log file is not what was written; names the file and the offset
+├── WrongKey                 a file is encrypted, and its key was not given; names the file and the key
+├── ArchiveError             the object store does not answer, or does not have what it should; names the object
 ├── NotDurable               a write is applied in memory, but not on disk; or refused because the disk does not take any more
 ├── ProtocolError            bytes that are not the protocol
 ├── LimitExceeded            a message, batch or queue is over its limit
@@ -58,6 +60,14 @@ class DamagedFile(ShmcacheError):
     def __init__(self, name: str, offset: int, what: str) -> None:
         super().__init__(f"{name}, offset {offset}: {what}")
         self.name, self.offset, self.what = name, offset, what
+
+
+class WrongKey(ShmcacheError):
+    """A file of the persistence is encrypted with a key that was not given."""
+
+
+class ArchiveError(ShmcacheError):
+    """An object store cannot be reached, or does not have what it should have."""
 
 
 class NotDurable(ShmcacheError):

@@ -258,3 +258,25 @@ PERSISTENCE_RETRY_MS: Final = 1_000
 """After a full disk: how often it is tried again."""
 DURABLE_WAIT_S_MAX: Final = 10.0
 """A reply that waits for the disk waits no longer than this."""
+DATA_KEYS_MAX: Final = 16
+"""Keys in a key file: the one that encrypts, and older ones."""
+KEY_FILE_BYTES_MAX: Final = 16 << 10
+ARCHIVE_PART_BYTES: Final = 8 << 20
+"""Of an object, sent or fetched at a time."""
+ARCHIVE_PARTS_AT_ONCE: Final = 4
+"""Parts of one object that are under way together."""
+ARCHIVE_FETCHES_AT_ONCE: Final = 4
+"""Objects that a restore fetches together."""
+ARCHIVE_TIMEOUT_S: Final = 120.0
+"""For one request to an object store, with the part that it carries; and for all attempts at one together."""
+ARCHIVE_RETRIES: Final = 5
+"""Of one request, by a restore, with growing pauses."""
+ARCHIVE_RETRY_S: Final = 1.0
+"""First pause of the archiver after an error; it doubles up to ARCHIVE_RETRY_S_MAX."""
+ARCHIVE_RETRY_S_MAX: Final = 60.0
+ARCHIVE_STOP_S: Final = 5.0
+"""At an ordered stop: how long the keeper waits for the last segment to be archived."""
+ARCHIVE_HELD_SEGMENTS_MAX: Final = 128
+"""Segments that stay on disk because they are not archived yet; with more the oldest go."""
+ARCHIVE_SAY_S: Final = 5.0
+"""Between two reports of how far a restore is."""

@@ -271,6 +271,28 @@ class PersistenceConfig(_Group):
         default=0, ge=0, description="Log records after which a snapshot is made; 0: none by number."
     )
     snapshot_keep: int = Field(default=3, ge=1, le=1_000, description="Snapshots that are kept, with the log that follows them.")
+    data_key_file: str = Field(
+        default="",
+        description="Encrypt what is written to disk, with the first key in this file (`shmcache keys generate --data FILE`), mode 0600.",
+    )
+    archive: str = Field(
+        default="",
+        description="Where finished snapshots and log segments are copied to: `s3://BUCKET/PREFIX`, `gs://`, `az://` or `file:///FOLDER`. "
+        "Credentials and endpoint come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, ...).",
+    )
+    archive_every: Duration = Field(
+        default=60_000,
+        ge=100,
+        description="A log segment with records is ended and archived after this time.",
+        json_schema_extra={"unit": "ms"},
+    )
+    archive_keep: int = Field(default=7, ge=1, le=10_000, description="Snapshots that the archive keeps, with the log that follows them.")
+    archive_verify: bool = Field(default=False, description="Read back and compare every object that was archived.")
+    restore: str = Field(
+        default="",
+        description="URL of an archive to begin with, if there are no data in /dev/shm and in the data folder; with `--replica-of` the log is "
+        "then followed from there.",
+    )
     snapshot_compression: int = Field(default=1, ge=0, le=19, description="Level of zstd; 0: not compressed.")
     until: Moment = Field(
         default=0,
@@ -278,6 +300,13 @@ class PersistenceConfig(_Group):
         description="With `--cold`: begin with the data as they were at that time (`2026-11-24T18:00:00Z`, or unix seconds).",
         json_schema_extra={"unit": "ms"},
     )
+
+    @field_validator("archive", "restore")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(s3|gs|az)://[^/\s]+(/\S*)?|file:///\S+", value):
+            raise ValueError("expected s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER")
+        return value.rstrip("/")
 
 
 class ReplicationConfig(_Group):

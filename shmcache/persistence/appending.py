@@ -117,6 +117,11 @@ class Appender:
     def segment(self) -> int:
         return self._writer.meta.number if self._writer is not None else 0
 
+    @property
+    def has_records(self) -> bool:
+        """Whether anything was written to the segment."""
+        return self._writer is not None and self._writer.frames > 0
+
     def append(self, shard: int, frame: LogFrame) -> None:
         """Write one frame. It is kept if the disk is full. While `takes`."""
         assert self._writer is not None

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 import zstandard
 
-from ..errors import DamagedFile
+from ..errors import DamagedFile, WrongKey
 from ..limits import BLOCK_BYTES_MAX, FILE_META_BYTES_MAX
 
 FORMAT_VERSION: Final = 1
@@ -28,6 +28,7 @@ BLOCK_MAGIC: Final = b"SHMB"
 _HEADER: Final = struct.Struct("<8sHHII")
 _HEAD: Final = struct.Struct("<4sIIHHIIIIQQQQQQQ")
 _SEARCH_BYTES: Final = 1 << 20
+FILE_ID_BYTES: Final = 16
 
 
 class FileKind(IntEnum):
@@ -87,10 +88,14 @@ class Cipher(Protocol):
 
     key_id: str
 
-    def seal(self, data: bytes, context: bytes) -> bytes: ...
+    def knows(self, key_id: str) -> bool:
+        """Whether it can unseal what was sealed with that key."""
+
+    def seal(self, data: bytes, context: bytes) -> bytes:
+        """`context` begins with the id of the file."""
 
     def unseal(self, data: bytes, context: bytes) -> bytes:
-        """Raises ValueError if it was not sealed with this key, for this context."""
+        """Raises WrongKey if it was sealed with a key that is not there, ValueError if not for this context."""
 
 
 @dataclass(slots=True)
@@ -118,8 +123,9 @@ class BlockWriter:
                 codec, stored = Codec.ZSTD.value, packed
         if self.cipher is not None:
             codec |= Codec.SEALED.value
-            stored = self.cipher.seal(stored, _context(self.file_id, self.number))
         head = head._replace(codec=codec, number=self.number, raw_bytes=len(raw))
+        if self.cipher is not None:
+            stored = self.cipher.seal(stored, _context(self.file_id, head))
         self.number += 1
         # Packed once with a crc of zero, to take the crc of the rest.
         bare = _pack(head, len(stored), 0)
@@ -136,12 +142,15 @@ def _checksum(file_id: bytes, head: bytes, stored: bytes) -> int:
     return zlib.crc32(stored, zlib.crc32(head, zlib.crc32(file_id)))
 
 
-def _context(file_id: bytes, number: int) -> bytes:
-    return file_id + number.to_bytes(8, "little")
+def _context(file_id: bytes, head: Head) -> bytes:
+    """What a sealed block is bound to: its file, and all that its head says."""
+    return file_id + _pack(head, 0, 0)
 
 
 class BlockReader:
-    """Reads one file from the beginning. Everything that is not as it should be is DamagedFile with the offset, never a wrong record."""
+    """Reads one file from the beginning. Everything that is not as it should be is DamagedFile with the offset, never a wrong record;
+    WrongKey if that alone is what is wrong.
+    """
 
     def __init__(self, source: BinaryIO, name: str, kind: FileKind, cipher: Cipher | None = None) -> None:
         """Reads the header. `source` may be any binary stream; `at` is where the next block begins."""
@@ -207,11 +216,16 @@ class BlockReader:
         data, codec = block.stored, block.head.codec
         if codec & Codec.SEALED:
             if self._cipher is None:
-                raise DamagedFile(self.name, block.offset, "encrypted, and no key was given")
+                key = self.meta.get("key", "")
+                raise WrongKey(f"{self.name}: encrypted with key {key}, and no key was given: give --data-key-file")
             try:
-                data = self._cipher.unseal(data, _context(self.file_id, block.head.number))
+                data = self._cipher.unseal(data, _context(self.file_id, block.head))
+            except WrongKey as error:
+                raise WrongKey(f"{self.name}: {error}") from None
             except ValueError:
-                raise DamagedFile(self.name, block.offset, "encrypted with another key, or altered") from None
+                raise DamagedFile(self.name, block.offset, "altered since it was encrypted") from None
+        elif "key" in self.meta and block.head.kind != BlockKind.END:
+            raise DamagedFile(self.name, block.offset, "a block that is not encrypted in an encrypted file")
         if codec & Codec.ZSTD:
             try:
                 if zstandard.frame_content_size(data) != block.head.raw_bytes:

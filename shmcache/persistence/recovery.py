@@ -5,6 +5,7 @@ beginning, if it is all there. Every shard reads what concerns it, whatever the 
 applied in the order they were written in; those that a shard has already change nothing.
 """
 
+import contextlib
 import fcntl
 import os
 import queue
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from .. import _engine
-from ..errors import ConfigError, DamagedFile
+from ..errors import ConfigError, DamagedFile, WrongKey
 from ..limits import RESTORE_QUEUE_BLOCKS
+from ..protocol.replication import Followed
 from .blocks import BlockKind, BlockReader, Cipher
 from .files import Files
 from .segments import FOLDER as LOG_FOLDER
@@ -30,6 +32,8 @@ _MORE: Final = 1
 """Of a record: where its stamp and its flags stand; more of its group follow (shmcache/engine/src/log/record.rs)."""
 
 
+FETCHING: Final = "fetching"
+"""Folder in the data folder, of a restore from an archive that is not finished (fetching.py)."""
 NOWHERE: Final = (1 << 64) - 1
 """In place of a log position: nothing on disk leads to these data."""
 
@@ -70,6 +74,21 @@ def close_open_segments(files: Files, folder: Path, cipher: Cipher | None, log: 
         if scan.meta.continues:
             break
     return last
+
+
+def check_keys(folder: Path, cipher: Cipher | None) -> None:
+    """Whether everything in the folder that is encrypted can be read: said at the start, not when it is needed. Raises WrongKey, OSError."""
+    keys = {}
+    for number in snapshot_numbers(folder):
+        with contextlib.suppress(DamagedFile):
+            keys[str(snapshot_folder(folder, number))] = read_manifest(folder, number).key
+    for number in segment_numbers(folder):
+        with contextlib.suppress(DamagedFile), open_segment(segment_path(folder, number)) as (_, reader):
+            keys[reader.name] = str(reader.meta.get("key", ""))
+    for name, key in keys.items():
+        if key and (cipher is None or not cipher.knows(key)):
+            given = "its file was not given: give --data-key-file" if cipher is None else "--data-key-file has not that one"
+            raise WrongKey(f"{name}: encrypted with key {key}, and {given}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +137,20 @@ def _chain(folder: Path, numbers: list[int], first: int, cipher: Cipher | None) 
         found.append(number)
         expected += 1
     return found
+
+
+def followed_from(restore: Restore, last: Scan | None) -> Followed | None:
+    """Whose logs these data are a state of, and at which positions; None if that is not known. `last`: of the last segment."""
+    snapshot = restore.snapshot
+    if snapshot is None or restore.until_ms or "history" not in snapshot.replication:
+        return None
+    positions = {part.shard: part.end for part in snapshot.shards}
+    if restore.segments:
+        if last is None or last.meta.number != restore.segments[-1] or last.meta.lineage != snapshot.lineage:
+            # A cold start in between: the log that follows belongs to a history that the snapshot does not know.
+            return None
+        positions = {shard: max(end, last.positions.get(shard, 0)) for shard, end in positions.items()}
+    return Followed(int(snapshot.replication["history"]), positions)
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ from .regions import (
     remove_regions,
 )
 from .requests import requests_path
-from .restoring import find_data, take_region
+from .restoring import begin_as_replica, find_data, take_region
 from .supervisor import Supervisor
 
 
@@ -101,6 +101,8 @@ def _run(config: Config) -> int:
         warm = found.warm
         for item in settings:
             item["restore"] = found.settings()
+            if found.begins_as_replica(config):
+                item["replica_of"] = config.replication.replica_of
         for shard in warm:
             settings[shard]["create"] = False
         workers = [Child(f"worker {item['shard']}", "shmcache.server.worker", item) for item in settings]
@@ -119,6 +121,7 @@ def _run(config: Config) -> int:
             )
 
         asked_for = relay if needs_relay(config) or had_relay(plan.instance, bool(warm)) else None
+        begin_as_replica(config, plan, found)
         supervisor = Supervisor(
             directory,
             workers,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import zmq
 
@@ -20,7 +20,6 @@ from .. import _engine
 from ..errors import DamagedFile, InstanceNotFound, ProtocolError, ShmcacheError
 from ..limits import FRAME_BYTES_MAX, KEEPER_POLL_MS, PERSISTENCE_RETRY_MS
 from ..persistence.appending import Appender
-from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import prepare_folder
 from ..persistence.segments import segment_numbers, segment_path
@@ -42,9 +41,13 @@ from . import exit_codes
 from .child import StopFlag, report, start_child
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
+from .restoring import open_cipher
 from .selecting import Selector
 from .sockets import limit_router
 from .stats import process_stats
+
+if TYPE_CHECKING:
+    from .archiving import KeeperArchive
 
 NAME: Final = "keeper"
 """Of its tailers, by which workers know whom to wake (protocol/doorbell)."""
@@ -61,7 +64,7 @@ class Keeper:
     def __init__(self, settings: dict[str, Any], log: Any) -> None:
         self._settings, self._log = settings, log
         self._folder = Path(settings["data_dir"])
-        self._cipher: Cipher | None = None
+        self._cipher = open_cipher(settings["data_key_file"])
         self._directory = Directory.open(settings["instance"])
         self._region = PersistenceRegion.open(settings["instance"], writable=True)
         self._context = zmq.Context(io_threads=1)
@@ -77,6 +80,7 @@ class Keeper:
         self._retry_at = 0.0
         self._records_since = 0
         self._last: Manifest | None = None
+        self._archive: KeeperArchive | None = None
         self.last_error = ""
         self.overtaken = 0
 
@@ -130,6 +134,11 @@ class Keeper:
                 made_durable=self._ring_workers,
             )
             starts = self._aof.begin()
+        if self._settings["archive"]:
+            # Its library is only loaded where it is needed.
+            from .archiving import KeeperArchive
+
+            self._archive = KeeperArchive(self._settings, self._log)
         self._tailers: list[_engine.LogTailer] = []
         if starts is None or not self._open_tailers(starts):
             self._rebase("what is on disk does not lead to the data in memory")
@@ -168,6 +177,8 @@ class Keeper:
             pass
         if self._aof is not None:
             self._aof.end()
+        if self._archive is not None:
+            self._archive.end()
 
     def _turn(self) -> bool:
         """One look at everything; True if there is more to do at once."""
@@ -184,6 +195,8 @@ class Keeper:
                 self._finish_snapshot()
         elif now >= self._next_snapshot or 0 < self._settings["snapshot_after_writes"] <= self._records_since:
             self._begin_snapshot("scheduled")
+        if self._archive is not None:
+            self._archive.step(now, self._aof, self._last.number if self._last else 0)
         return busy
 
     def _drain(self) -> bool:
@@ -344,8 +357,9 @@ class Keeper:
                 remove_snapshot(OS_FILES, self._folder, number)
             firsts = [manifest.first_segment for manifest in (read_manifest(self._folder, number) for number in keep) if manifest.first_segment]
             if firsts:
-                for number in segment_numbers(self._folder):
-                    if number < min(firsts):
+                segments = segment_numbers(self._folder)
+                for number in segments:
+                    if number < min(firsts) and (self._archive is None or self._archive.may_retire(number, segments)):
                         OS_FILES.unlink(segment_path(self._folder, number))
         except (OSError, DamagedFile) as error:
             self._log.warning("old snapshots and logs could not be removed", reason=str(error))
@@ -409,6 +423,7 @@ class Keeper:
             "snapshots": snapshot_numbers(self._folder),
             "last_snapshot": {"number": last.number, "ended_ms": last.ended_ms, "bytes": last.bytes, "keys": last.keys} if last else None,
             "making": making,
+            "archive": self._archive.status() if self._archive is not None else None,
             "records_since_snapshot": self._records_since,
             "overtaken": self.overtaken,
             "last_error": self.last_error,

@@ -52,6 +52,10 @@ def make_plan(config: Config, cores: set[int], folder: Path, gid: int, epoch: in
     )
 
 
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute()) if path else ""
+
+
 def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dict[str, Any]:
     """Settings of one worker process, as JSON can carry them."""
     return {
@@ -74,8 +78,10 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "gid": plan.gid,
         "core": plan.cores[shard] if plan.cores else None,
         "folder": str(plan.folder),
-        "data_dir": str(Path(config.persistence.data_dir).absolute()) if config.persistence.data_dir else "",
+        "data_dir": _absolute(config.persistence.data_dir),
+        "data_key_file": _absolute(config.persistence.data_key_file),
         "restore": None,
+        "replica_of": "",
         "node": config.replication.node,
         "tombstone_life_ms": config.replication.tombstone_life,
         "ack": config.replication.ack,
@@ -106,8 +112,8 @@ def keeper_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
     """Settings of the process that keeps data on disk; None if there is nothing to keep. Raises ConfigError."""
     options = config.persistence
     if not options.data_dir:
-        if options.aof != "off" or options.snapshot_every or options.snapshot_after_writes or options.until:
-            raise ConfigError("data_dir: a folder is needed for snapshots and the append-only file: give --data-dir")
+        if options.aof != "off" or options.snapshot_every or options.snapshot_after_writes or options.until or options.archive or options.restore:
+            raise ConfigError("data_dir: a folder is needed for snapshots, the append-only file, archive and restore: give --data-dir")
         return None
     return {
         "instance": plan.instance,
@@ -119,6 +125,11 @@ def keeper_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
         "snapshot_after_writes": options.snapshot_after_writes,
         "snapshot_keep": options.snapshot_keep,
         "snapshot_level": options.snapshot_compression,
+        "data_key_file": _absolute(options.data_key_file),
+        "archive": options.archive,
+        "archive_every_ms": options.archive_every,
+        "archive_keep": options.archive_keep,
+        "archive_verify": options.archive_verify,
         "message_bytes": config.limits.message_size,
         "folder": str(plan.folder),
         "gid": plan.gid,

@@ -119,6 +119,7 @@ class RelayCalls:
                     "gaps": sum(s.follower.counts.gaps for s in link.shards),
                     "duplicates": sum(s.follower.counts.duplicates for s in link.shards),
                     "fetched": sum(s.follower.counts.fetched for s in link.shards),
+                    "copies": link.copies,
                     "in_flight_bytes": relay.applier.bytes_in_flight,
                 }
                 for link in relay.links.values()

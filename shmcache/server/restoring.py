@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,19 +12,24 @@ from .. import _engine
 from ..config import Config
 from ..errors import ConfigError, LayoutMismatch
 from ..limits import SYNC_MS
+from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import (
+    FETCHING,
     NOWHERE,
     Loaded,
     Restore,
+    check_keys,
     close_open_segments,
     find_restore,
+    followed_from,
     load,
     prepare_folder,
 )
 from ..persistence.snapshots import read_manifest
 from ..protocol.names import persistence_name
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
+from ..protocol.replication import Followed, ReplicationRegion, new_identity
 from .plan import Plan
 from .regions import Leftover, adoptable, leftovers, remove_regions
 
@@ -38,6 +43,12 @@ class Found:
 
     warm: frozenset[int]
     restore: Restore | None = None
+    followed: Followed | None = None
+    """Of data from an archive: the logs that they are a state of, and at which positions."""
+
+    def begins_as_replica(self, config: Config) -> bool:
+        """Whether no write must come in between the data and the log that is followed: no full copy would undo it."""
+        return self.followed is not None and bool(config.replication.replica_of)
 
     def settings(self) -> dict[str, Any] | None:
         """For the workers, as JSON can carry it."""
@@ -56,6 +67,15 @@ class Found:
         return f"{keys} keys read from {source}"
 
 
+def open_cipher(key_file: str) -> Cipher | None:
+    """The keys of the data on disk, if there are any. Raises ConfigError."""
+    if not key_file:
+        return None
+    from ..persistence.encryption import load_cipher
+
+    return load_cipher(key_file)
+
+
 def find_data(config: Config, plan: Plan, log: Any) -> Found:
     """Look at what an earlier run left in /dev/shm and on disk; what is of no use in /dev/shm is removed.
 
@@ -66,7 +86,9 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     folder = Path(config.persistence.data_dir) if config.persistence.data_dir else None
     if folder is None:
         return Found(adoptable(leftovers(plan.instance), plan.workers))
+    cipher = open_cipher(config.persistence.data_key_file)
     prepare_folder(folder)
+    check_keys(folder, cipher)
     warm = _usable(plan, log)
     until_ms = config.persistence.until
     if warm and until_ms:
@@ -74,8 +96,10 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     if warm:
         return Found(warm)
     remove_regions(plan.instance)
-    scan = close_open_segments(OS_FILES, folder, None, log)
-    restore = find_restore(folder, until_ms)
+    _fetch(config, folder, log)
+    check_keys(folder, cipher)
+    scan = close_open_segments(OS_FILES, folder, cipher, log)
+    restore = find_restore(folder, until_ms, cipher)
     if restore is None:
         log.info("nothing on disk: an empty start", data_dir=str(folder))
     else:
@@ -83,7 +107,35 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
             "data are read from disk", snapshot=restore.snapshot.number if restore.snapshot else None, segments=len(restore.segments),
             until_ms=until_ms, log_ends_ms=scan.last_ms if scan is not None else None,
         )  # fmt: skip
-    return Found(frozenset(), restore)
+    return Found(frozenset(), restore, followed_from(restore, scan) if restore else None)
+
+
+def _fetch(config: Config, folder: Path, log: Any) -> None:
+    """Fill an empty data folder from the archive, if one is given. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
+    url = config.persistence.restore
+    if not url and not (folder / FETCHING).exists():
+        return
+    # Most starts need neither this nor the library behind it.
+    from ..persistence.fetching import Fetching, is_empty, unfinished
+
+    begun = unfinished(folder)
+    if begun and not url:
+        raise ConfigError(f"restore: one from {begun} into {folder} is not finished: give --restore {begun} again, or empty the folder")
+    if url and (begun or is_empty(folder)):
+        Fetching(url, folder, OS_FILES, log, config.persistence.until).run()
+    elif url:
+        log.info("the data folder has data: nothing is fetched from the archive", data_dir=str(folder), restore=url)
+
+
+def begin_as_replica(config: Config, plan: Plan, found: Found) -> None:
+    """A replica that begins with its primary's snapshot asks for the log from there, not for a copy of everything. Before the relay starts."""
+    if not found.begins_as_replica(config):
+        return
+    assert found.followed is not None
+    region = ReplicationRegion.take(plan.instance, plan.workers, gid=plan.gid)
+    identity = region.identity() or new_identity()
+    region.store_identity(replace(identity, followed={config.replication.replica_of: found.followed}))
+    region.close()
 
 
 def _usable(plan: Plan, log: Any) -> frozenset[int]:
@@ -186,6 +238,7 @@ def _load(owner: _engine.Owner, settings: dict[str, Any], slots: bytes, log: Any
             said = now
             log.info("reading from disk", seconds=round(now - began, 1), **asdict(loaded))
 
-    loaded = load(restore, settings["shard"], settings["shards"], slots, owner.apply, None, say)
+    cipher = open_cipher(settings["data_key_file"])
+    loaded = load(restore, settings["shard"], settings["shards"], slots, owner.apply, cipher, say)
     log.info("read from disk", seconds=round(time.monotonic() - began, 3), keys=owner.stats()["keys"], **asdict(loaded))
     return loaded

@@ -86,6 +86,10 @@ def main() -> int:
         begin_restoring(settings)
         fds = _open_regions(settings)
         owner = _own(settings, fds)
+        if settings["create"] and settings["replica_of"]:
+            # Before the relay says so: what is read from disk is a state of the primary, and must stay one.
+            owner.configure(replica=True)
+            owner.set_primary(settings["replica_of"])
         loaded = restore_shard(owner, settings, slots, log)
     except (_engine.EngineError, ShmcacheError, posix_ipc.Error, OSError) as error:
         report(settings, error=f"shard {settings['shard']}: {error}", kind=type(error).__name__)

@@ -5,32 +5,13 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import shmcache
-from cli.connection import ControlChannel
 from shmcache.errors import ShmcacheError
-from shmcache.protocol.directory import Directory
-from shmcache.server.paths import ipc_endpoint, socket_folder
-from tests.support.instance import RunningInstance, remove_objects, running_instance, wait_until
-
-
-def keeper_call(instance: RunningInstance, call: str, **arguments: Any) -> Any:
-    """A control call to the keeper."""
-    directory = Directory.open(instance.name)
-    snapshot = directory.snapshot()
-    directory.close()
-    with ControlChannel(20) as channel:
-        return channel.call(ipc_endpoint(socket_folder(snapshot), instance.name, "keeper"), call, arguments)
-
-
-def begin_cold(instance: RunningInstance, **options: Any) -> None:
-    """Start a stopped instance without anything in shared memory."""
-    remove_objects(instance.name)
-    instance.options.update(options)
-    instance.start()
+from tests.persistence.calls import begin_cold, keeper_call
+from tests.support.instance import RunningInstance, running_instance, wait_until
 
 
 @pytest.fixture(params=["always", "everysec", "no"])
