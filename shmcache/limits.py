@@ -230,3 +230,19 @@ PERSISTENCE_RETRY_MS: Final = 1_000
 """After a full disk: how often it is tried again."""
 DURABLE_WAIT_S_MAX: Final = 10.0
 """A reply that waits for the disk waits no longer than this."""
+
+# --- moving data in and out -------------------------------------------------------------------------
+MOVED_RECORD_BYTES_MAX: Final = 1 << 30
+"""One record of an export: a value of 512 MiB as base64, its key, and the framing."""
+IMPORT_BATCH_COMMANDS: Final = 1_000
+IMPORT_BATCH_BYTES: Final = 4 << 20
+"""Keys and values of one batch of an import, a larger single one excepted."""
+REDIS_PAGE_KEYS_MAX: Final = 10_000
+"""Keys that one SCAN of a Redis is asked for."""
+IMPORT_STATE_S: Final = 1.0
+"""How often an import from a Redis notes how far it has come."""
+REDIS_TIMEOUT_S: Final = 30.0
+"""A Redis that has not answered by then is taken for gone."""
+
+assert IMPORT_BATCH_COMMANDS <= CLIENT_BATCH_COMMANDS_MAX
+assert IMPORT_BATCH_BYTES <= REQUEST_BYTES_SOFT_MAX

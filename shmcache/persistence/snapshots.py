@@ -13,7 +13,7 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -221,8 +221,8 @@ def open_shard(path: Path, cipher: Cipher | None = None) -> Iterator[BlockReader
         yield BlockReader(file, str(path), FileKind.SNAPSHOT, cipher)
 
 
-def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None) -> None:
-    """Check every block, and that they are all there. Raises DamagedFile."""
+def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None, progress: Callable[[int], None] | None = None) -> None:
+    """Check every block, and that they are all there. `progress` is told the bytes of each. Raises DamagedFile."""
     size = path.stat().st_size
     if size != expected.bytes:
         raise DamagedFile(str(path), min(size, expected.bytes), f"{size} bytes, the manifest says {expected.bytes}")
@@ -231,5 +231,7 @@ def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None) 
         for block in reader:
             reader.records(block)
             last = block
+            if progress is not None:
+                progress(block.end - block.offset)
     if last is None or last.head.kind != BlockKind.END or last.head.number + 1 != expected.blocks:
         raise DamagedFile(str(path), reader.at, "its last block is not its end")

@@ -4,11 +4,13 @@ import contextlib
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
+from ..persistence.locking import hold_folder
 from ..protocol.directory import DirectoryWriter, new_snapshot
 from ..protocol.security import Security, security_settings
 from . import exit_codes
@@ -87,7 +89,10 @@ def _run(config: Config) -> int:
         raise NoSpace(
             f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
         ) from None
+    held = -1
     try:
+        if config.persistence.data_dir:
+            held = hold_folder(Path(config.persistence.data_dir), f"instance {plan.instance}")
         found = find_data(config, plan, log)
         _check_space(config, plan, log)
         take_region(config, plan, found)
@@ -137,6 +142,8 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
+        if held >= 0:
+            os.close(held)
 
 
 def _check_space(config: Config, plan: Plan, log: Any) -> None:

@@ -396,10 +396,13 @@ class Keeper:
     def status(self) -> dict[str, Any]:
         """For operators: what is on disk, what is being done."""
         walk = self._walk
-        total = sum(self._reader.shard_info(shard)["keys"] for shard in range(self._shards))
+        infos = [self._reader.shard_info(shard) for shard in range(self._shards)]
+        total, used = sum(info["keys"] for info in infos), sum(info["used_bytes"] for info in infos)
         making = None
         if walk is not None:
-            making = {"number": walk.number, "shard": walk.shard, "bytes": walk.walked_bytes, "seconds": time.monotonic() - walk.began}
+            # How much it will be in the end is an estimate: records in place of entries.
+            seconds = time.monotonic() - walk.began
+            making = {"number": walk.number, "shard": walk.shard, "bytes": walk.walked_bytes, "expected_bytes": used, "seconds": seconds}
         last = self._last
         return {
             "instance": self._settings["instance"],
