@@ -95,6 +95,8 @@ class Loader:
         except ShmcacheError as error:
             raise ImportInterrupted(f"written up to {self._last_written}, then: {error}") from error
         for (place, record), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception) and not isinstance(result, ResponseError):
+                raise ImportInterrupted(f"{place}, key {record.key[:80]!r}: {result}")
             if isinstance(result, Exception):
                 raise ImportFailed(f"{place}, key {record.key[:80]!r}: {result}")
             if result is None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from shmcache.errors import ConfigError, NotAuthorized, Unavailable
 from shmcache.limits import IMPORT_BATCH_BYTES, IMPORT_STATE_S, REDIS_TIMEOUT_S
@@ -26,12 +27,10 @@ try:
 except ImportError:
     raise ConfigError("to copy a Redis, redis-py is needed: pip install 'shmcache[redis]'") from None
 
-SCHEMES: Final = ("redis://", "rediss://", "unix://")
 _PASSWORD: Final = "REDISCLI_AUTH"
 _VERSION: Final = 1
 _STATE_BYTES_MAX: Final = 1 << 16
 _RETRIES: Final = 3
-_LENGTH_UNKNOWN: Final = 0
 
 
 @dataclass(slots=True)
@@ -85,6 +84,10 @@ class RedisSource:
         if password and "@" not in url:
             options["password"] = password
         try:
+            database = urlsplit(url).path.strip("/")
+            if not url.startswith("unix:") and database and not database.isdecimal():
+                # redis-py would take it for database 0.
+                raise ValueError(f"{database!r} is not the number of a database")
             self._redis = redis.Redis.from_url(url, **options)
         except (ValueError, redis.RedisError) as error:
             raise ConfigError(f"not redis://[USER:PASSWORD@]HOST:PORT/DATABASE: {error}") from None
@@ -135,7 +138,7 @@ class RedisSource:
             if kind not in (b"string", b"none"):
                 yield Record(key, kind.decode("utf-8", "replace"), None, 0)
             elif kind == b"string":
-                length = length if isinstance(length, int) else _LENGTH_UNKNOWN
+                length = length if isinstance(length, int) else 0
                 if chunk and size + length > IMPORT_BATCH_BYTES:
                     yield from self._values(chunk)
                     chunk, size = [], 0

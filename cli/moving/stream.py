@@ -117,6 +117,8 @@ def read_stream(file: io.BufferedReader, name: str) -> Iterator[tuple[int, Recor
                 yield line, _record(item, name, line)
     except zstandard.ZstdError as error:
         raise BadStream(name, line + 1, f"cannot be decompressed: {error}") from None
+    if not line:
+        raise BadStream(name, 1, "there is nothing in it")
     if has_header:
         raise BadStream(name, line + 1, f"the stream breaks off after {records} records: its end record is missing")
 
@@ -146,19 +148,20 @@ def _json_items(file: io.BufferedReader, name: str) -> Iterator[tuple[int, dict[
 
 def _msgpack_items(file: io.BufferedReader, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     unpacker = msgpack.Unpacker(max_buffer_size=MOVED_RECORD_BYTES_MAX, raw=False)
-    line = fed = 0
+    line = fed = ended = 0
     while data := file.read1(_READ_BYTES):
         fed += len(data)
         try:
             unpacker.feed(data)
             for item in unpacker:
                 line += 1
+                ended = unpacker.tell()
                 if not isinstance(item, dict):
                     raise BadStream(name, line, "neither JSON lines nor msgpack: not a map")
                 yield line, item
         except (ValueError, msgpack.UnpackException, RecursionError) as error:
             raise BadStream(name, line + 1, f"neither JSON lines nor msgpack: {error}") from None
-    if unpacker.tell() != fed:
+    if ended != fed:
         raise BadStream(name, line + 1, "the stream breaks off within a record")
 
 

@@ -57,7 +57,9 @@ def prepare(folder: Path, number: int, progress: Callable[[float], None], cipher
     if manifest.first_segment:
         _without_log(folder, manifest, aside)
     for n in reversed(segments):
-        _move(segment_path(folder, n), aside / LOG)
+        # What was kept beside it belongs to it.
+        for path in sorted((folder / LOG).glob(f"{segment_path(folder, n).stem}.*")):
+            _move(path, aside / LOG)
     return Prepared(manifest, aside, tuple(newer), tuple(segments))
 
 
