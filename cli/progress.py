@@ -12,7 +12,14 @@ Update = Callable[[float, float | None], None]
 def progress_bar(what: str, total: float | None, unit: str = "bytes", *, quiet: bool = False) -> Iterator[Update]:
     """A bar while the block runs; yields what moves it. `unit`: `bytes`, or the word behind a number."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.text import Text
 
     from shmcache.config import format_size

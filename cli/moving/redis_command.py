@@ -51,6 +51,10 @@ def import_(
     progress = State(origin.shown, client_url(url) or "shm://default", match)
     if resume:
         progress.go_on(path)
+
+    def say(text: str) -> None:
+        print(f"shmcache: {text}", file=sys.stderr)
+
     began = time.monotonic()
     with open_client(url, timeout) as client:
         origin.open()
@@ -58,10 +62,10 @@ def import_(
         with progress_bar("import", None if match else origin.keys, "keys") as update:
             loader = Loader(client, keep=keep, timeout=timeout)
             try:
-                copy(origin, loader, progress, path, update, page=min(page, rate) if rate else page, rate=rate)
+                copy(origin, loader, progress, path, update, say, page=min(page, rate) if rate else page, rate=rate)
             except BaseException:
                 if path.exists():
-                    print(f"shmcache: {progress.seen:,} keys are copied; go on with the same words and --resume (state: {path})", file=sys.stderr)
+                    say(f"{progress.seen:,} keys are copied; go on with the same words and --resume (state: {path})")
                 raise
             finally:
                 origin.close()

@@ -172,10 +172,19 @@ class RedisSource:
 
 
 def copy(
-    source: RedisSource, loader: Loader, state: State, path: Path, progress: Callable[[float], None], *, page: int, rate: int
+    source: RedisSource,
+    loader: Loader,
+    state: State,
+    path: Path,
+    progress: Callable[[float], None],
+    say: Callable[[str], None],
+    *,
+    page: int,
+    rate: int,
 ) -> None:
     """Copy what is left. `state` is noted in `path` however this ends; at the end of the copy the file goes. `rate`: keys/s, 0: any."""
     if state.cursor and (not source.run_id or source.run_id != state.run_id):
+        say(f"{source.shown} is another process than the one that the copy was begun from: it begins anew")
         state.cursor, state.seen, state.counts = 0, 0, {}
     state.run_id = source.run_id
     loader.counts = Counts.from_json(state.counts)

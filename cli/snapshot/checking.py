@@ -9,7 +9,13 @@ from typing import Any
 from shmcache.errors import DamagedFile
 from shmcache.persistence.blocks import Cipher
 from shmcache.persistence.segments import Scan, SegmentMeta, open_segment, scan, segment_numbers, segment_path
-from shmcache.persistence.snapshots import Manifest, read_manifest, snapshot_folder, snapshot_numbers, verify_shard
+from shmcache.persistence.snapshots import (
+    Manifest,
+    read_manifest,
+    snapshot_folder,
+    snapshot_numbers,
+    verify_shard,
+)
 
 
 def segment_meta(folder: Path, number: int) -> SegmentMeta:

@@ -16,7 +16,14 @@ from shmcache.persistence.files import OS_FILES
 from shmcache.persistence.segments import FOLDER as LOG
 from shmcache.persistence.segments import segment_numbers, segment_path
 from shmcache.persistence.snapshots import FOLDER as SNAPSHOTS
-from shmcache.persistence.snapshots import MANIFEST, Manifest, read_manifest, snapshot_folder, snapshot_numbers, verify_shard
+from shmcache.persistence.snapshots import (
+    MANIFEST,
+    Manifest,
+    read_manifest,
+    snapshot_folder,
+    snapshot_numbers,
+    verify_shard,
+)
 
 ASIDE: Final = "aside"
 

@@ -141,6 +141,7 @@ def test_redis_dies_in_the_middle(redis_server_program: str, target: RunningInst
         fill(redis, KEYS)
         done = shmcache("import", redis.url, target.name, "--resume", "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        assert b"begins anew" in done.stderr
         assert json.loads(done.stdout)["written"] == KEYS
     assert keys_there(target) == KEYS
     assert list(tmp_path.iterdir()) == []

@@ -34,17 +34,23 @@ def real_redis(program: str, *words: str, port: int = 0, password: str = "") -> 
             port = probe.getsockname()[1]
     guarded = ["--requirepass", password] if password else []
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *guarded, *words]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
-        with redis.Redis(port=port, password=password or None) as client:
-            until = time.monotonic() + 10
-            while True:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    assert time.monotonic() < until, "redis-server does not answer"
-                    time.sleep(0.02)
-            try:
-                yield RealRedis(port, client, process)
-            finally:
-                process.kill()
+    with (
+        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process,
+        redis.Redis(port=port, password=password or None) as client,
+    ):
+        try:
+            _wait(client, redis.ConnectionError)
+            yield RealRedis(port, client, process)
+        finally:
+            process.kill()
+
+
+def _wait(client: Any, lost: type[Exception]) -> None:
+    until = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+            return
+        except lost:
+            assert time.monotonic() < until, "redis-server does not answer"
+            time.sleep(0.02)
