@@ -1,6 +1,7 @@
 """`shmcache snapshot` on real instances and on the folders that they leave."""
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,25 @@ def test_restore(instance: RunningInstance, tmp_path: Path):
     with package.connect(instance.url) as client:
         assert (client.get("key7"), client.get("key8")) == (b"anew", b"first")
     assert shmcache("snapshot", "verify", "--name", instance.name).returncode == 0
+    # And back again.
+    instance.stop()
+    for path in aside.glob("*/*"):
+        there = folder / path.relative_to(aside)
+        if there.is_dir() and there.name != "0000000001":
+            shutil.rmtree(there)
+        if path.name == "0000000001":
+            path = path / "manifest.json"
+            there = there / path.name
+        path.replace(there)
+    for path in (folder / "log").glob("*.aof"):
+        if not int(path.stem) <= 3:
+            path.unlink()
+    for path in (folder / "snapshots").iterdir():
+        if not int(path.name) <= 2:
+            shutil.rmtree(path)
+    begin_cold(instance)
+    with package.connect(instance.url) as client:
+        assert client.get("key7") == b"third"
 
 
 def test_restore_of_a_damaged_one_touches_nothing(instance: RunningInstance, tmp_path: Path):
@@ -171,9 +191,9 @@ def test_wrong_names_and_folders(instance: RunningInstance, tmp_path: Path):
     """No instance, one without persistence, a stopped one, no folder, a file, another folder, no such number."""
     folder = tmp_path / "data"
     (tmp_path / "file").write_text("x")
-    for command in (["list"], ["verify"], ["info", "1"], ["delete", "1"], ["restore", "1"], ["export", "-"]):
-        refused(shmcache("snapshot", *command, "--data-dir", tmp_path / "none"), "not a folder")
-        refused(shmcache("snapshot", *command, "--data-dir", tmp_path / "file"), "not a folder")
+    refused(shmcache("snapshot", "list", "--data-dir", tmp_path / "none"), "not a folder")
+    refused(shmcache("snapshot", "verify", "--data-dir", tmp_path / "file"), "not a folder")
+    for command in (["info", "1"], ["delete", "1"], ["restore", "1"], ["export", "-"]):
         refused(shmcache("snapshot", *command, "--data-dir", tmp_path), "not a data folder")
     for command in (["info", "7"], ["delete", "7"], ["verify", "7"], ["export", "-", "--number", "7"]):
         refused(shmcache("snapshot", *command, "--data-dir", folder), "no snapshot 7")
