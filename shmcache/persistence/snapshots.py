@@ -10,7 +10,6 @@ renamed when everything in it is on the disk.
 
 import json
 import secrets
-import shutil
 import time
 import zlib
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from .._engine import LogFrame
 from ..errors import ConfigError, DamagedFile
 from ..limits import MANIFEST_BYTES_MAX
 from .blocks import FORMAT_VERSION, BlockKind, BlockReader, BlockWriter, Cipher, FileKind, Head
-from .files import File, Files
+from .files import OS_FILES, File, Files
 
 FOLDER: Final = "snapshots"
 MANIFEST: Final = "manifest.json"
@@ -46,6 +45,8 @@ class ShardFile:
     end: int
     """Log position that it is the state of."""
     last_stamp: int
+    id: str = ""
+    """Of the file: another one in its place is found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,8 @@ class ShardWriter:
         self._file.sync()
         self._file.close()
         return ShardFile(
-            self._shard, self._path.name, self._bytes, self._crc, self._blocks.number, keys, self._raw, end, stamp
+            self._shard, self._path.name, self._bytes, self._crc, self._blocks.number, keys, self._raw, end, stamp,
+            self._blocks.file_id.hex(),
         )
 
     def abandon(self) -> None:
@@ -173,7 +175,7 @@ class SnapshotWriter:
         self.began_ms = time.time_ns() // 1_000_000
         self._path = snapshot_folder(folder, number).with_suffix(_UNFINISHED)
         if self._path.exists():
-            shutil.rmtree(self._path)
+            files.remove_tree(self._path)
         files.make_folder(self._path)
 
     def shard(self, shard: int) -> ShardWriter:
@@ -194,7 +196,7 @@ class SnapshotWriter:
         self._files.sync_folder(self._folder / FOLDER)
 
     def abandon(self) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+        self._files.remove_tree(self._path)
 
 
 def remove_snapshot(files: Files, folder: Path, number: int) -> None:
@@ -202,15 +204,15 @@ def remove_snapshot(files: Files, folder: Path, number: int) -> None:
     path = snapshot_folder(folder, number)
     files.unlink(path / MANIFEST)
     files.sync_folder(path)
-    shutil.rmtree(path, ignore_errors=True)
+    files.remove_tree(path)
 
 
-def remove_unfinished(folder: Path) -> list[str]:
+def remove_unfinished(folder: Path, files: Files = OS_FILES) -> list[str]:
     """Clear away what a crash left of snapshots that were being written or deleted; returns their names."""
     left = [path for path in (folder / FOLDER).iterdir() if path.is_dir() and not (path / MANIFEST).exists()]
     left += list((folder / FOLDER).glob(f"*{_UNFINISHED}"))
     for path in left:
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove_tree(path)
     return sorted({path.name for path in left})
 
 
@@ -221,12 +223,20 @@ def open_shard(path: Path, cipher: Cipher | None = None) -> Iterator[BlockReader
         yield BlockReader(file, str(path), FileKind.SNAPSHOT, cipher)
 
 
+def check_identity(reader: BlockReader, number: int | None, expected: ShardFile) -> None:
+    """Raises DamagedFile if it is not the file that the manifest of snapshot `number` (None: of any) means."""
+    found = reader.meta.get("snapshot") if number is not None else None, reader.meta.get("shard"), reader.file_id.hex()
+    if found != (number, expected.shard, expected.id):
+        raise DamagedFile(reader.name, 0, "this is not the file that the manifest means")
+
+
 def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None) -> None:
     """Check every block, and that they are all there. Raises DamagedFile."""
     size = path.stat().st_size
     if size != expected.bytes:
         raise DamagedFile(str(path), min(size, expected.bytes), f"{size} bytes, the manifest says {expected.bytes}")
     with open_shard(path, cipher) as reader:
+        check_identity(reader, None, expected)
         last = None
         for block in reader:
             reader.records(block)
