@@ -8,6 +8,7 @@ of the life's shards must be exactly as it was at some moment, not before what w
 import errno
 import os
 import random
+import secrets
 import struct
 from array import array
 from collections.abc import Sequence
@@ -170,7 +171,7 @@ class Life:
                 history[0] = 0
         bases = [owner.log_position for owner in self.shards.owners]
         self.notes.append((0, tuple([0] * shards if on_warm_data else bases)))
-        self.region.store(Word.LINEAGE, self.rng.getrandbits(63) | 1)
+        self.region.store(Word.LINEAGE, secrets.randbits(63) | 1)
         self.region.store(Word.CONTINUES, continues)
         self.region.store(Word.STATE, State.STARTING)
         for shard, base in enumerate(bases):

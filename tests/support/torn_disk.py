@@ -2,7 +2,7 @@
 
 Every operation goes to a real folder at once, where the code under test reads it back, and is recorded. `cuts()` plays the record again, operation by
 operation, on a model of what is certain: a file's content at its last sync, a folder's names at its last sync. What came later is pending,
-and `Disk.materialise` makes one of the folders that a power cut may leave: pending writes are there, or not, or up to a byte, or by sectors in any
+and `Disk.after_cut` draws one of the folders that a power cut may leave: pending writes are there, or not, or up to a byte, or by sectors in any
 order with zeros or old bytes in the holes; pending names are there or not, each by itself. A rename is whole or not at all, as every file system
 with a journal has it; the sync of a file is not taken to keep its name.
 """
@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+Picture = dict[Path, bytes | None]
+"""Files and folders (None), by their paths below the root, folders first."""
 _SECTORS = (512, 4096)
 _STALE = b"what some other file left in this sector of the disk before it was reused "
 
@@ -186,10 +188,11 @@ class Disk:
         assert isinstance(found, Inode)
         return found
 
-    def materialise(self, to: Path, rng: random.Random) -> None:
-        """Make the folder `to` what the disk may look like when the power comes back."""
-        shutil.rmtree(to, ignore_errors=True)
-        _save(self._top, to, rng)
+    def after_cut(self, rng: random.Random) -> Picture:
+        """What the disk may look like when the power comes back."""
+        picture: Picture = {}
+        _draw(self._top, Path(), rng, picture)
+        return picture
 
 
 def _empty(folder: Folder) -> None:
@@ -206,14 +209,24 @@ def _load(path: Path) -> Folder:
     return Folder(names)
 
 
-def _save(folder: Folder, to: Path, rng: random.Random) -> None:
-    os.mkdir(to)
+def _draw(folder: Folder, at: Path, rng: random.Random, picture: Picture) -> None:
+    picture[at] = None
     for name, what in folder.after_cut(rng).items():
         if isinstance(what, Folder):
-            _save(what, to / name, rng)
+            _draw(what, at / name, rng, picture)
         else:
-            fd = os.open(to / name, os.O_WRONLY | os.O_CREAT, 0o600)
-            os.write(fd, what.after_cut(rng))
+            picture[at / name] = what.after_cut(rng)
+
+
+def materialise(picture: Picture, to: Path) -> None:
+    """Make the folder `to` look so."""
+    shutil.rmtree(to, ignore_errors=True)
+    for path, data in picture.items():
+        if data is None:
+            os.mkdir(to / path)
+        else:
+            fd = os.open(to / path, os.O_WRONLY | os.O_CREAT, 0o600)
+            os.write(fd, data)
             os.close(fd)
 
 
@@ -297,7 +310,7 @@ class TornDisk:
         for count, operation in enumerate(self.record, 1):
             if operation.name == "create":
                 files[operation.file] = Inode()
-            elif operation.name == "open":
+            elif operation.name == "open" and operation.file:
                 files[operation.file] = disk.inode(operation.path)
             disk.play(operation.name, operation.path, operation.argument, files.get(operation.file))
             yield count, disk
