@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,14 @@ from .files import OS_FILES, File, Files
 FOLDER: Final = "snapshots"
 MANIFEST: Final = "manifest.json"
 _UNFINISHED: Final = ".unfinished"
+
+
+def _check(read: "ShardFile | Manifest") -> None:
+    """Raises TypeError if a number or text of it is none: JSON knows no types."""
+    for described in fields(read):
+        value = getattr(read, described.name)
+        if described.type in (int, str) and (type(value) is not described.type or (described.type is int and value < 0)):
+            raise TypeError(f"{described.name} is {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +102,15 @@ class Manifest:
                 raise DamagedFile(name, 0, f"format version {outer['format']}, this release reads {FORMAT_VERSION}")
             if zlib.crc32(body.encode()) != outer["crc32"]:
                 raise DamagedFile(name, 0, "wrong checksum")
-            fields = json.loads(body)
-            shards = tuple(ShardFile(**shard) for shard in fields.pop("shards"))
-            return cls(shards=shards, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = json.loads(body)
+            shards = tuple(ShardFile(**shard) for shard in found.pop("shards"))
+            manifest = cls(shards=shards, **found)
+            for read in (manifest, *shards):
+                _check(read)
+            if any(shard.file != Path(shard.file).name for shard in shards):
+                raise ValueError("a file that is not in its folder")
+            return manifest
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFile(name, 0, f"not a manifest: {error!r}") from None
 
 
