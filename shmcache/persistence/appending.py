@@ -210,6 +210,8 @@ class Appender:
             return
         if self._syncing is not None and self._syncing.done():
             self._synced()
+            if self._writer is None:
+                return
         if self._dirty and self._policy == "always":
             self.sync()
         elif self._dirty and self._policy == "everysec" and now >= self._due and self._syncing is None:

@@ -62,12 +62,14 @@ def slot_table(shards: int) -> bytes:
 class Shards:
     """Owners of so many shards, in anonymous memory."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, policy: str = "noeviction", memory_bytes: int = _MEMORY_BYTES) -> None:
         self.count, self.slots = count, slot_table(count)
         self.regions = [new_regions() for _ in range(count)]
         self.owners = []
         for shard, region in enumerate(self.regions):
-            owner = region.create(_MEMORY_BYTES, shard=shard, shards=count, log_bytes=_LOG_BYTES, capacity_bytes=_MEMORY_BYTES)
+            owner = region.create(
+                memory_bytes, shard=shard, shards=count, log_bytes=_LOG_BYTES, capacity_bytes=_MEMORY_BYTES, policy=policy
+            )
             owner.set_slots(slot_bitmap(shard, count))
             self.owners.append(owner)
         self.reader = _engine.Reader([(region.data, region.hints) for region in self.regions], self.slots)
@@ -148,10 +150,13 @@ class Faults:
 class Life:
     """From a folder to the power cut."""
 
-    def __init__(self, folder: Path, seed: int, policy: str, shards: int, *, fault_share: float = 0.0, on_warm_data: bool = False) -> None:
+    def __init__(
+        self, folder: Path, seed: int, policy: str, shards: int, *, fault_share: float = 0.0, on_warm_data: bool = False,
+        policy_of_keys: str = "noeviction", memory_bytes: int = _MEMORY_BYTES,
+    ) -> None:  # fmt: skip
         """`on_warm_data`: there were data already when persistence was turned on (of an empty folder)."""
         self.rng = random.Random(seed)
-        self.folder, self.policy, self.shards = folder, policy, Shards(shards)
+        self.folder, self.policy, self.shards = folder, policy, Shards(shards, policy_of_keys, memory_bytes)
         self.faults = Faults(self.rng, fault_share)
         self.disk = TornDisk(folder, self.faults)
         self.region = new_region(shards)
