@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .. import _engine
 from ..errors import ConfigError, DamagedFile
@@ -172,21 +172,34 @@ def load(
     Raises DamagedFile, OSError, and what `apply` raises.
     """
     loaded = Loaded(snapshot=restore.snapshot.number if restore.snapshot else 0, segments=len(restore.segments))
-    for records in _ahead(_records(restore, shard, shards, slots, cipher)):
-        loaded.effective += apply(records)
-        loaded.records_bytes += len(records)
+    for piece in _ahead(_records(restore, shard, shards, slots, cipher)):
+        try:
+            loaded.effective += apply(piece.records)
+        except _engine.EngineError as error:
+            if isinstance(error, _engine.NoSpace) or "OutOfMemory" in str(error):
+                raise
+            raise DamagedFile(piece.name, piece.offset, f"its records cannot be applied: {error}") from None
+        loaded.records_bytes += len(piece.records)
         loaded.blocks += 1
         if progress is not None:
             progress(loaded)
     return loaded
 
 
-def _ahead(source: Iterator[bytes]) -> Iterator[bytes]:
+class _Piece(NamedTuple):
+    """Records, and the block that they stood in."""
+
+    records: bytes
+    name: str
+    offset: int
+
+
+def _ahead(source: Iterator[_Piece]) -> Iterator[_Piece]:
     """The same, made by a thread: reading and decompressing go on while records are applied."""
-    ready: queue.Queue[bytes | BaseException | None] = queue.Queue(RESTORE_QUEUE_BLOCKS)
+    ready: queue.Queue[_Piece | BaseException | None] = queue.Queue(RESTORE_QUEUE_BLOCKS)
     stop = threading.Event()
 
-    def put(item: bytes | BaseException | None) -> None:
+    def put(item: _Piece | BaseException | None) -> None:
         while not stop.is_set():
             try:
                 return ready.put(item, timeout=0.1)
@@ -215,7 +228,7 @@ def _ahead(source: Iterator[bytes]) -> Iterator[bytes]:
         thread.join()
 
 
-def _records(restore: Restore, shard: int, shards: int, slots: bytes, cipher: Cipher | None) -> Iterator[bytes]:
+def _records(restore: Restore, shard: int, shards: int, slots: bytes, cipher: Cipher | None) -> Iterator[_Piece]:
     snapshot = restore.snapshot
     if snapshot is not None:
         of_all = len(snapshot.shards) != shards
@@ -239,28 +252,31 @@ def _records(restore: Restore, shard: int, shards: int, slots: bytes, cipher: Ci
             previous = meta, positions
 
 
-def _own(records: Iterator[bytes], shard: int, shards: int, slots: bytes, of_all: bool) -> Iterator[bytes]:
+def _own(pieces: Iterator[_Piece], shard: int, shards: int, slots: bytes, of_all: bool) -> Iterator[_Piece]:
     """Those of one shard."""
-    for data in records:
-        part = _engine.split_records(data, slots, shards)[shard] if of_all else data
+    for piece in pieces:
+        try:
+            part = _engine.split_records(piece.records, slots, shards)[shard] if of_all else piece.records
+        except _engine.EngineError as error:
+            raise DamagedFile(piece.name, piece.offset, f"its records are damaged: {error}") from None
         if part:
-            yield part
+            yield piece._replace(records=part)
 
 
-def _snapshot_records(path: Path, number: int, part: ShardFile, cipher: Cipher | None) -> Iterator[bytes]:
+def _snapshot_records(path: Path, number: int, part: ShardFile, cipher: Cipher | None) -> Iterator[_Piece]:
     with open_shard(path, cipher) as reader:
         check_identity(reader, number, part)
         block = None
         for block in reader:
             if block.head.kind != BlockKind.END:
-                yield reader.records(block)
+                yield _Piece(reader.records(block), reader.name, block.offset)
         if block is None or block.head.kind != BlockKind.END or block.head.number + 1 != part.blocks:
             raise DamagedFile(reader.name, reader.at, "its last block is not its end")
 
 
 def _segment_records(
     reader: BlockReader, positions: dict[int, int], known: dict[int, int], shard: int | None, until_ms: int
-) -> Iterator[bytes]:
+) -> Iterator[_Piece]:
     """What a snapshot does not have already, of one shard or of all. `known`: shard -> position up to which it has everything."""
     ended = False
     for block in reader:
@@ -273,9 +289,12 @@ def _segment_records(
             continue
         records = reader.records(block)
         if until_ms and head.last_stamp >> 16 > until_ms:
-            records = _before(records, until_ms)
+            try:
+                records = _before(records, until_ms)
+            except (IndexError, ValueError):
+                raise DamagedFile(reader.name, block.offset, "its records are damaged") from None
         if records:
-            yield records
+            yield _Piece(records, reader.name, block.offset)
     if not ended:
         # Every start closes what a crash left open before anything is read.
         raise DamagedFile(reader.name, reader.at, "the segment does not say that it ends here")
@@ -289,7 +308,10 @@ def _before(records: bytes, until_ms: int) -> bytes:
     while at < len(records):
         late |= int.from_bytes(records[at + _STAMP_AT : at + _STAMP_AT + 8], "little") >> 16 > until_ms
         has_more = records[at + _FLAGS_AT] & _MORE
-        at += int.from_bytes(records[at : at + 4], "little")
+        size = int.from_bytes(records[at : at + 4], "little")
+        if size <= _FLAGS_AT:
+            raise ValueError("a record without an end")
+        at += size
         if not has_more:
             if not late:
                 kept.append(records[start:at])

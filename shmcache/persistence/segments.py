@@ -268,7 +268,7 @@ def close_torn(files: Files, path: Path, cipher: Cipher | None = None) -> tuple[
         return found, None
     aside = None
     if found.torn is not None:
-        aside = _keep_aside(files, path, found.end)
+        aside = keep_aside(files, path, found.end)
     file = files.open(path)
     try:
         if found.torn is not None:
@@ -284,7 +284,7 @@ def close_torn(files: Files, path: Path, cipher: Cipher | None = None) -> tuple[
     return found, aside
 
 
-def _keep_aside(files: Files, path: Path, offset: int) -> Path:
+def keep_aside(files: Files, path: Path, offset: int) -> Path:
     """Copy what lies behind an offset, so that nothing is ever thrown away unseen."""
     for number in range(1, 1000):
         aside = path.with_suffix(f".torn{number}")

@@ -222,7 +222,7 @@ def remove_snapshot(files: Files, folder: Path, number: int) -> None:
 
 def remove_unfinished(folder: Path, files: Files = OS_FILES) -> list[str]:
     """Clear away what a crash left of snapshots that were being written or deleted; returns their names."""
-    left = [path for path in (folder / FOLDER).iterdir() if path.is_dir() and not (path / MANIFEST).exists()]
+    left = [path for path in (folder / FOLDER).iterdir() if path.is_dir() and path.name.isdigit() and not (path / MANIFEST).exists()]
     left += list((folder / FOLDER).glob(f"*{_UNFINISHED}"))
     for path in left:
         files.remove_tree(path)
