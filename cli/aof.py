@@ -81,29 +81,19 @@ def repair(
     data_dir: StoppedDir,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")] = False,
 ) -> None:
-    """Make the log of a stopped instance readable up to its first damage. What is behind is moved aside, and no start reads it any more."""
+    """Make the folder of a stopped instance readable again: damage is cut out. What is cut off is kept beside, and no start reads it any more."""
     from shmcache.persistence.locking import folder_held
-    from shmcache.persistence.segments import segment_path
-
-    from .repairing import inspect
-    from .repairing import repair as carry_out
+    from shmcache.persistence.repair import inspect
+    from shmcache.persistence.repair import repair as carry_out
 
     folder = existing_folder(data_dir)
     with folder_held(folder, "aof repair"):
-        plan = inspect(folder)
-        if plan.is_empty:
-            print("nothing is to be repaired")
+        report = inspect(folder)
+        print(report.text)
+        if report.is_sound:
             return
-        for number in plan.close:
-            print(f"a crash left {segment_path(folder, number)} open: it is ended behind its last good block")
-        if plan.damage is not None:
-            print(f"damaged: {plan.damage}")
-            what = f"cut at offset {plan.offset}" if plan.offset else "moved aside"
-            print(f"segment {plan.cut} is {what}; {len(plan.aside)} segment(s) behind it are moved aside")
-            until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(plan.kept_ms / 1000)) if plan.kept_ms else ""
-            print(f"what was written later is lost for a start; the good part before ends {f'after {until}' if until else 'in the snapshot'}")
         if not yes:
-            print("nothing is done without --yes")
+            print("nothing is done without --yes: what is cut off is lost for every later start")
             raise typer.Exit(REFUSED)
-        aside = carry_out(plan)
-    print(f"done; taken out: {aside}" if aside is not None else "done")
+        _, kept = carry_out(folder)
+    print("done; what was taken out is kept in " + ", ".join(map(str, kept)))

@@ -58,17 +58,17 @@ def prepare(folder: Path, number: int, progress: Callable[[float], None], cipher
     segments = [n for n in segment_numbers(folder) if firsts and n >= min(firsts)]
     if not newer and not segments and not manifest.first_segment:
         return Prepared(manifest, None, (), ())
-    aside = new_aside(folder)
+    aside = _new_aside(folder)
     for n in reversed(newer):
         _move(snapshot_folder(folder, n), aside / SNAPSHOTS)
     if manifest.first_segment:
         _without_log(folder, manifest, aside)
     for n in reversed(segments):
-        move_segment(folder, n, aside)
+        _move_segment(folder, n, aside)
     return Prepared(manifest, aside, tuple(newer), tuple(segments))
 
 
-def new_aside(folder: Path) -> Path:
+def _new_aside(folder: Path) -> Path:
     """A folder for what is taken out of the data folder, with places for snapshots and for the log. Raises ConfigError, OSError."""
     (folder / ASIDE).mkdir(mode=0o700, exist_ok=True)
     name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -84,7 +84,7 @@ def new_aside(folder: Path) -> Path:
     raise ConfigError(f"{folder / ASIDE} is full of folders of this second")
 
 
-def move_segment(folder: Path, number: int, aside: Path) -> None:
+def _move_segment(folder: Path, number: int, aside: Path) -> None:
     """With what was kept beside it. Raises OSError."""
     for path in sorted((folder / LOG).glob(f"{segment_path(folder, number).stem}.*")):
         _move(path, aside / LOG)

@@ -23,11 +23,10 @@ from ..persistence.appending import Appender
 from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import prepare_folder
-from ..persistence.segments import segment_numbers, segment_path
+from ..persistence.retention import retire
 from ..persistence.snapshots import (
     Manifest,
     read_manifest,
-    remove_snapshot,
     remove_unfinished,
     snapshot_numbers,
 )
@@ -175,7 +174,7 @@ class Keeper:
         busy = self._drain()
         if self._aof is not None:
             self._aof.step(now)
-            if self._aof.needs_base and self._walk is None and now >= self._retry_at:
+            if not self._aof.is_based and self._walk is None and now >= self._retry_at:
                 self._rebase(self._aof.last_error)
         walk = self._walk
         if walk is not None:
@@ -337,16 +336,8 @@ class Keeper:
 
     def _retire(self) -> None:
         """Remove snapshots beyond those that are kept, and the log that no kept one needs."""
-        numbers = snapshot_numbers(self._folder)
-        keep = numbers[-self._settings["snapshot_keep"] :]
         try:
-            for number in numbers[: -len(keep)]:
-                remove_snapshot(OS_FILES, self._folder, number)
-            firsts = [manifest.first_segment for manifest in (read_manifest(self._folder, number) for number in keep) if manifest.first_segment]
-            if firsts:
-                for number in segment_numbers(self._folder):
-                    if number < min(firsts):
-                        OS_FILES.unlink(segment_path(self._folder, number))
+            retire(OS_FILES, self._folder, self._settings["snapshot_keep"])
         except (OSError, DamagedFile) as error:
             self._log.warning("old snapshots and logs could not be removed", reason=str(error))
 

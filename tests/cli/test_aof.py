@@ -75,13 +75,17 @@ def test_repair_of_damage_in_the_middle(instance: RunningInstance, tmp_path: Pat
     before = {each: each.read_bytes() for each in segments(tmp_path)}
     done = shmcache("aof", "repair", "--data-dir", tmp_path)
     assert done.returncode == 1
-    assert f"cut at offset {offset}; 1 segment(s)".encode() in done.stdout
+    assert f"offset {offset}".encode() in done.stdout
+    assert b"segment 3: goes on from what is lost" in done.stdout
+    assert b"--yes" in done.stdout
     assert {each: each.read_bytes() for each in segments(tmp_path)} == before
     done = shmcache("aof", "repair", "--data-dir", tmp_path, "--yes")
     assert done.returncode == 0, done
-    (aside,) = (tmp_path / "aside").iterdir()
-    assert {each.name: each.read_bytes() for each in (aside / "log").iterdir()} == {each.name: before[each] for each in list(before)[1:]}
-    assert shmcache("aof", "repair", "--data-dir", tmp_path).stdout == b"nothing is to be repaired\n"
+    second, third = list(before)[1:]
+    assert second.with_suffix(".torn1").read_bytes() == before[second][offset:]
+    assert third.with_suffix(".damaged1").read_bytes() == before[third]
+    assert str(third.with_suffix(".damaged1")).encode() in done.stdout
+    assert shmcache("aof", "repair", "--data-dir", tmp_path).stdout == b"everything is sound\n"
     assert 100 < begin_cold(instance) < 200
     refused(shmcache("aof", "repair", "--data-dir", tmp_path, "--yes"), "in use")
     instance.stop()
@@ -104,15 +108,14 @@ def test_repair_of_a_lost_segment(instance: RunningInstance, tmp_path: Path, wha
 
 
 def test_torn_end(instance: RunningInstance, tmp_path: Path):
-    """It is no damage; the repair does what a start would."""
+    """It is no damage, and a start cuts it off by itself."""
     path = segments(tmp_path)[2]
     path.write_bytes(path.read_bytes()[:-150])
     done = shmcache("aof", "verify", "--data-dir", tmp_path)
     assert done.returncode == 0
     assert b"torn end" in done.stdout
     assert b"torn at" in shmcache("aof", "info", "--data-dir", tmp_path).stdout
-    assert shmcache("aof", "repair", "--data-dir", tmp_path, "--yes").returncode == 0
-    assert b"torn" not in shmcache("aof", "info", "--data-dir", tmp_path).stdout
+    assert b"a start cuts it off" in shmcache("aof", "repair", "--data-dir", tmp_path, "--yes").stdout
     assert begin_cold(instance) in (238, 239)
 
 
