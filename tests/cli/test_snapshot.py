@@ -1,6 +1,7 @@
 """`shmcache snapshot` on real instances and on the folders that they leave."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import shmcache as package
 from cli.snapshot.checking import following, is_needed
 from shmcache.persistence.locking import holder_of
 from tests.support.instance import RunningInstance, remove_objects, running_instance
+from tests.support.small_disk import small_disk
 from tests.support.words import refused, shmcache
 
 
@@ -185,6 +187,18 @@ def test_restore_until(instance: RunningInstance, tmp_path: Path):
     refused(shmcache("snapshot", "restore", "--data-dir", folder, "--until", "yesterday"), "until")
     for words in ([], ["1", "--until", moment]):
         refused(shmcache("snapshot", "restore", "--data-dir", folder, *words), "either")
+
+
+def test_save_that_fails():
+    """A full disk: the reason, exit code 1, and nothing left of it; with space again it succeeds."""
+    with small_disk(2 << 20) as disk, running_instance(workers=1, data_dir=str(disk.folder / "data")) as instance:
+        with package.connect(instance.url) as client:
+            client.set("large", os.urandom(1_000_000))
+        disk.fill(leave_bytes=200_000)
+        refused(shmcache("snapshot", "save", instance.name), "snapshot 1 failed", "No space left")
+        assert list((disk.folder / "data/snapshots").iterdir()) == []
+        disk.free()
+        assert b"snapshot 1: 1 keys" in shmcache("snapshot", "save", instance.name).stdout
 
 
 def test_wrong_names_and_folders(instance: RunningInstance, tmp_path: Path):
