@@ -20,7 +20,7 @@ from ..outcome import REFUSED
 File = Annotated[str, typer.Argument(metavar="FILE|-", help="A file; - is stdin or stdout. A name that ends in .zst is zstd.")]
 Target = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME|URL]", envvar="SHMCACHE_URL", help="The instance: a name on this host, or a URL. Default: default", show_default=False),
+    typer.Argument(metavar="NAME|URL", envvar="SHMCACHE_URL", help="The instance: a name on this host, or a URL. Default: default", show_default=False),
 ]
 Keep = Annotated[bool, typer.Option("--keep/--replace", help="Keys that are there already stay / get the new value.")]
 
