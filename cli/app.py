@@ -23,6 +23,9 @@ _GROUPS: dict[str, tuple[str, ...]] = {
     "doctor.command": ("doctor",),
     "bench.command": ("bench",),
     "curve_keys": ("keys",),
+    "snapshot.command": ("snapshot",),
+    "aof": ("aof",),
+    "moving.redis_command": ("import",),
 }
 """Module -> the commands that it registers, so that `shmcache get` imports one of them only."""
 

@@ -280,3 +280,19 @@ ARCHIVE_HELD_SEGMENTS_MAX: Final = 128
 """Segments that stay on disk because they are not archived yet; with more the oldest go."""
 ARCHIVE_SAY_S: Final = 5.0
 """Between two reports of how far a restore is."""
+
+# --- moving data in and out -------------------------------------------------------------------------
+MOVED_RECORD_BYTES_MAX: Final = 1 << 30
+"""One record of an export: a value of 512 MiB as base64, its key, and the framing."""
+IMPORT_BATCH_COMMANDS: Final = 1_000
+IMPORT_BATCH_BYTES: Final = 4 << 20
+"""Keys and values of one batch of an import, a larger single one excepted."""
+REDIS_PAGE_KEYS_MAX: Final = 10_000
+"""Keys that one SCAN of a Redis is asked for."""
+IMPORT_STATE_S: Final = 1.0
+"""How often an import from a Redis notes how far it has come."""
+REDIS_TIMEOUT_S: Final = 30.0
+"""A Redis that has not answered by then is taken for gone."""
+
+assert IMPORT_BATCH_COMMANDS <= CLIENT_BATCH_COMMANDS_MAX
+assert IMPORT_BATCH_BYTES <= REQUEST_BYTES_SOFT_MAX

@@ -1,6 +1,7 @@
 """What outlives the machine: snapshots and the append-only file, written from the logs and the data by the keeper, read at a start.
 
     files.py      the few calls to the operating system that durability hangs on
+    locking.py    one process at a time works in a data folder
     blocks.py     the format that all files share: blocks with checksums
     segments.py   the append-only file: numbered segments, their torn ends
     snapshots.py  a snapshot: one file for each shard, and a manifest

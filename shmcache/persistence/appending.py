@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from .._engine import LogFrame
+from ..errors import ConfigError, DamagedFile
 from ..limits import PERSISTENCE_RETRY_MS, SYNC_MS
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
 from .blocks import BlockWriter, Cipher
 from .files import Files
-from .recovery import NOWHERE, close_open_segments
-from .segments import SegmentMeta, SegmentWriter, segment_numbers
+from .recovery import NOWHERE, close_open_segments, find_restore
+from .segments import SegmentMeta, SegmentWriter, is_suspect, mark_suspect, segment_numbers
 from .snapshots import snapshot_numbers
 
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -48,8 +49,10 @@ class Appender:
         """What could not be written: it comes first when there is space again."""
         self._is_based = False
         """Whether what is written leads from something on the disk; if not, nothing is durable."""
+        self._next: tuple[int, dict[int, int], str] | None = None
+        """Number, positions and predecessor of the segment that is to be begun when there is space again."""
         self._dirty = False
-        self._due = 0.0
+        self._due = self._retry_at = 0.0
         self._syncing: Future[tuple[int, dict[int, int]]] | None = None
         self._pool = ThreadPoolExecutor(1, "sync")
         self.last_error = ""
@@ -58,23 +61,43 @@ class Appender:
     # --- the beginning ------------------------------------------------------------------------------
     def begin(self) -> dict[int, int] | None:
         """Where to read the logs from (shard -> position) to go on with what is on the disk; None: nothing there leads to these
-        data, begin with `rebase`. Raises DamagedFile, OSError.
+        data, or the disk does not take it: begin with `rebase`.
         """
-        scan = close_open_segments(self._files, self._folder, self._cipher, self._log)
+        if self._region.state in (State.BASING, State.FAILED):
+            # The keeper before this one knew that what is on the disk leads nowhere.
+            return None
+        try:
+            scan = close_open_segments(self._files, self._folder, self._cipher, self._log)
+            restore = find_restore(self._folder, cipher=self._cipher)
+        except (DamagedFile, ConfigError) as error:
+            # The data in memory are whole: a new beginning makes the damage harmless.
+            self._log.error("what is on disk is damaged, the data in memory are not", reason=str(error))
+            self.last_error = str(error)
+            return None
+        except OSError as error:
+            self._say_trouble(error)
+            return None
         lineage, continues = self._region.word(Word.LINEAGE), self._region.word(Word.CONTINUES)
         bases = {shard: self._region.row(shard, Row.BASE) for shard in range(self._shards)}
-        if scan is not None and scan.meta.lineage == lineage:
-            return self._start(scan.meta.number + 1, True, scan.positions)
-        if NOWHERE in bases.values():
+        if scan is None:
+            if NOWHERE in bases.values() or snapshot_numbers(self._folder) or segment_numbers(self._folder):
+                return None
+            return self._start(1, False, bases, "")
+        number = scan.meta.number
+        if restore is None or restore.segments[-1:] != (number,) or is_suspect(self._folder, number):
             return None
-        if scan is not None and continues == scan.meta.number:
-            return self._start(scan.meta.number + 1, True, bases)
-        if scan is None and not snapshot_numbers(self._folder):
-            return self._start(1, False, bases)
+        if scan.meta.lineage == lineage:
+            return self._start(number + 1, True, scan.positions, scan.file_id.hex())
+        if continues == number and NOWHERE not in bases.values():
+            return self._start(number + 1, True, bases, scan.file_id.hex())
         return None
 
-    def _start(self, number: int, continues: bool, starts: dict[int, int]) -> dict[int, int]:
-        self._open(number, continues, starts)
+    def _start(self, number: int, continues: bool, starts: dict[int, int], follows: str) -> dict[int, int] | None:
+        try:
+            self._open(number, continues, starts, follows)
+        except OSError as error:
+            self._say_trouble(error)
+            return None
         self._is_based = True
         self._publish(starts)
         self._region.store(Word.STATE, State.GOOD)
@@ -87,20 +110,29 @@ class Appender:
         if self._region.state not in (State.FULL, State.FAILED):
             self._region.store(Word.STATE, State.BASING)
         numbers = segment_numbers(self._folder)
-        number = numbers[-1] + 1 if numbers else 1
-        self._open(number, False, starts)
+        # Number 1 begins with nothing: it needs no snapshot.
+        number = numbers[-1] + 1 if numbers else 2
+        try:
+            self._open(number, False, starts, "")
+        except OSError as error:
+            self._say_trouble(error)
+            raise
         return number
 
     def based(self) -> None:
         """The snapshot that it leads on from is on the disk."""
+        if self._writer is None:
+            # It failed meanwhile, and needs another one.
+            return
         self._is_based = True
-        self.last_error = ""
-        self._region.store(Word.STATE, State.GOOD)
+        if self._stuck is None:
+            self.last_error = ""
+            self._region.store(Word.STATE, State.GOOD)
         self._dirty = True
         self._due = 0.0
 
-    def _open(self, number: int, continues: bool, starts: dict[int, int]) -> None:
-        meta = SegmentMeta(number, self._region.word(Word.LINEAGE), continues, starts)
+    def _open(self, number: int, continues: bool, starts: dict[int, int], follows: str) -> None:
+        meta = SegmentMeta(number, self._region.word(Word.LINEAGE), continues, starts, follows=follows)
         self._writer = SegmentWriter.create(self._files, self._folder, meta, BlockWriter(secrets.token_bytes(16), 0, self._cipher))
 
     # --- frames -------------------------------------------------------------------------------------
@@ -152,31 +184,39 @@ class Appender:
         """Nobody knows what is on the disk of this segment any more: it is never written to or synced again."""
         self._log.error("the append-only file failed: only a new snapshot makes anything durable again", reason=str(error))
         self.last_error = str(error)
+        if self._writer is not None:
+            mark_suspect(self._files, self._folder, self._writer.meta.number)
         self._is_based, self._stuck = False, None
         self._abandon()
         self._region.store(Word.STATE, State.FAILED)
 
+    def _say_trouble(self, error: OSError) -> None:
+        """Nothing is written to at present, and the next try is `rebase`."""
+        self._log.error("the append-only file cannot be begun", reason=str(error))
+        self.last_error = str(error)
+        self._region.store(Word.STATE, State.FULL if error.errno in NO_SPACE else State.FAILED)
+
     @property
     def needs_base(self) -> bool:
-        """Whether it waits for `rebase`."""
-        return self._writer is None
+        """Whether it waits for `rebase`, and takes nothing before."""
+        return self._writer is None and self._next is None
+
+    @property
+    def is_based(self) -> bool:
+        """Whether what it takes becomes durable. If not, a snapshot for it is being made, or `rebase` is to be called."""
+        return self._is_based
 
     def step(self, now: float) -> None:
         """What is due: try again what did not fit, sync, begin the next segment. `now`: monotonic seconds."""
+        if now >= self._retry_at and (self._stuck is not None or self._next is not None):
+            self._retry_at = now + PERSISTENCE_RETRY_MS / 1000
+            self._try_again()
         if self._writer is None:
             return
-        if self._stuck is not None:
-            if now < self._due:
-                return
-            self._due = now + PERSISTENCE_RETRY_MS / 1000
-            stuck, self._stuck = self._stuck, None
-            self.append(*stuck)
-            if self._stuck is not None or self._writer is None:
-                return
-            self._log.info("there is space again: the append-only file goes on")
-            self._region.store(Word.STATE, State.GOOD if self._is_based else State.BASING)
         if self._syncing is not None and self._syncing.done():
             self._synced()
+            if self._writer is None:
+                return
         if self._dirty and self._policy == "always":
             self.sync()
         elif self._dirty and self._policy == "everysec" and now >= self._due and self._syncing is None:
@@ -184,8 +224,21 @@ class Appender:
             self._dirty = False
             writer, size, positions = self._writer, self._writer.size, self.positions
             self._syncing = self._pool.submit(lambda: (writer.file.sync(), (size, positions))[1])
-        if self._writer is not None and self._writer.size >= self._segment_bytes:
-            self.rotate()
+        is_long = self._writer is not None and self._stuck is None and self._writer.size >= self._segment_bytes
+        if is_long and now >= self._retry_at and not self.rotate():
+            self._retry_at = now + PERSISTENCE_RETRY_MS / 1000
+
+    def _try_again(self) -> None:
+        """What there was no space for."""
+        if self._stuck is not None:
+            stuck, self._stuck = self._stuck, None
+            self.append(*stuck)
+        else:
+            self._begin_next()
+        if self._stuck is None and self._writer is not None:
+            self._log.info("there is space again: the append-only file goes on")
+            self.last_error = ""
+            self._region.store(Word.STATE, State.GOOD if self._is_based else State.BASING)
 
     def _synced(self) -> None:
         assert self._syncing is not None
@@ -231,27 +284,57 @@ class Appender:
         self._settle()
         if self._writer is None or self._stuck is not None:
             return 0
-        writer, number = self._writer, self._writer.meta.number + 1
-        try:
-            writer.end()
-            self._publish(writer.positions)
-            self._open(number, True, dict(writer.positions))
-        except OSError as error:
-            # Also without space for a new file: there is nothing to go on with then.
-            self._fail(error)
+        if not self._end_writer():
             return 0
-        self._dirty = False
-        return number
+        self._begin_next()
+        return self.segment
+
+    def _end_writer(self) -> bool:
+        """End the segment. False: it failed, or there was no space to say so, and it goes on."""
+        writer = self._writer
+        assert writer is not None
+        self.sync()
+        if self._writer is None:
+            return False
+        try:
+            writer.write_end()
+        except OSError as error:
+            try:
+                writer.rewind()
+            except OSError as second:
+                self._fail(second)
+                return False
+            self.last_error = str(error)
+            if error.errno not in NO_SPACE:
+                self._fail(error)
+            return False
+        try:
+            writer.sync()
+        except OSError as error:
+            self._fail(error)
+            return False
+        writer.file.close()
+        self._next = writer.meta.number + 1, dict(writer.positions), writer.blocks.file_id.hex()
+        self._writer = None
+        return True
+
+    def _begin_next(self) -> None:
+        """The segment after one that is whole. If there is no space for it, it is tried again."""
+        assert self._next is not None
+        (number, starts, follows), self._next = self._next, None
+        try:
+            self._open(number, True, starts, follows)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                return self._fail(error)
+            self._next = number, starts, follows
+            self._say_trouble(error)
 
     def end(self) -> None:
         """At an ordered stop: everything is durable, the segment whole."""
         self._settle()
         if self._writer is not None and self._stuck is None:
-            try:
-                self._writer.end()
-                self._publish(self._writer.positions)
-            except OSError as error:
-                self._fail(error)
+            self._end_writer()
         self._pool.shutdown()
 
     def _abandon(self) -> None:
@@ -259,6 +342,7 @@ class Appender:
             with contextlib.suppress(OSError):
                 self._syncing.result()
             self._syncing = None
+        self._next = None
         if self._writer is not None:
             self._writer.file.close()
             self._writer = None

@@ -29,6 +29,7 @@ _HEADER: Final = struct.Struct("<8sHHII")
 _HEAD: Final = struct.Struct("<4sIIHHIIIIQQQQQQQ")
 _SEARCH_BYTES: Final = 1 << 20
 FILE_ID_BYTES: Final = 16
+_READ_BYTES: Final = 8 << 20
 
 
 class FileKind(IntEnum):
@@ -171,7 +172,7 @@ class BlockReader:
         try:
             self.meta: dict[str, Any] = json.loads(text)
             self.file_id = bytes.fromhex(self.meta["id"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DamagedFile(name, _HEADER.size, "the header's text is not as expected") from None
         self.at = _HEADER.size + length
         self._number = 0
@@ -180,7 +181,8 @@ class BlockReader:
         """So many bytes, or what is left."""
         parts, left = [], size
         while left:
-            part = self._source.read(left)
+            # In parts, as a damaged head may ask for gigabytes of a small file.
+            part = self._source.read(min(left, _READ_BYTES))
             if not part:
                 break
             parts.append(part)
@@ -230,7 +232,7 @@ class BlockReader:
             try:
                 if zstandard.frame_content_size(data) != block.head.raw_bytes:
                     raise DamagedFile(self.name, block.offset, "its compressed size is not the one it claims")
-                data = zstandard.ZstdDecompressor().decompress(data)
+                data = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
             except zstandard.ZstdError as error:
                 raise DamagedFile(self.name, block.offset, f"cannot be decompressed: {error}") from None
         if len(data) != block.head.raw_bytes:

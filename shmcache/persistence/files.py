@@ -3,6 +3,7 @@ what was not synced (tests/support/torn_disk.py).
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,9 @@ class Files(Protocol):
     def unlink(self, path: Path) -> None: ...
 
     def make_folder(self, path: Path) -> None: ...
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder with all that is in it, as far as that can be done: raises nothing."""
 
     def sync_folder(self, path: Path) -> None:
         """Names in it survive a power cut: those created, renamed, removed so far."""
@@ -80,6 +84,9 @@ class OsFiles:
 
     def make_folder(self, path: Path) -> None:
         os.mkdir(path, 0o700)
+
+    def remove_tree(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
 
     def sync_folder(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

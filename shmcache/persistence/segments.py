@@ -4,6 +4,8 @@ A segment is whole when its last block says END. The last segment of a crash is 
 which is cut off and kept aside. What is damaged below a place that was synced is no torn end; it is refused, with the offset.
 """
 
+import contextlib
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,10 @@ from .files import File, Files
 
 FOLDER: Final = "log"
 _SUFFIX: Final = ".aof"
+_UNNAMED: Final = ".new"
+_SUSPECT: Final = ".failed"
+_END_BYTES_MAX: Final = 4096
+"""An END block, sealed or not, is smaller."""
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -41,6 +47,8 @@ class SegmentMeta:
     starts: dict[int, int]
     """Shard -> log position of its first record here."""
     created_ms: int = 0
+    follows: str = ""
+    """Id of the file that it goes on from: a segment of another instance that was put in its place is found out."""
 
     def to_json(self) -> dict[str, Any]:
         starts = {str(shard): position for shard, position in self.starts.items()}
@@ -50,6 +58,7 @@ class SegmentMeta:
             "continues": self.continues,
             "starts": starts,
             "created_ms": self.created_ms or time.time_ns() // 1_000_000,
+            "follows": self.follows,
         }
 
     @classmethod
@@ -57,8 +66,9 @@ class SegmentMeta:
         """Raises DamagedFile."""
         try:
             starts = {int(shard): int(position) for shard, position in data["starts"].items()}
-            return cls(int(data["number"]), int(data["lineage"]), bool(data["continues"]), starts, int(data["created_ms"]))
-        except (KeyError, TypeError, ValueError, AttributeError):
+            number, lineage, created_ms = int(data["number"]), int(data["lineage"]), int(data["created_ms"])
+            return cls(number, lineage, bool(data["continues"]), starts, created_ms, str(data.get("follows", "")))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise DamagedFile(name, 0, "the header does not describe a log segment") from None
 
 
@@ -78,17 +88,28 @@ class SegmentWriter:
 
     @classmethod
     def create(cls, files: Files, folder: Path, meta: SegmentMeta, blocks: BlockWriter) -> "SegmentWriter":
-        """A new segment, on the disk with its name before anything is written to it. Leaves no file behind when that fails."""
+        """A new segment, on the disk with its name before anything is written to it. Leaves no file behind when that fails.
+
+        It gets its name when its header is on the disk, so that a power cut leaves no segment without one.
+        """
         path = segment_path(folder, meta.number)
-        file = files.create(path)
+        fresh = path.with_suffix(_UNNAMED)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "there is such a segment", str(path))
+        if fresh.exists():
+            files.unlink(fresh)
+        file = files.create(fresh)
         try:
             header = blocks.header(FileKind.LOG, meta.to_json())
             file.write(header)
             file.sync()
+            files.rename(fresh, path)
             files.sync_folder(path.parent)
         except OSError:
             file.close()
-            files.unlink(path)
+            for left in (fresh, path):
+                if left.exists():
+                    files.unlink(left)
             raise
         return cls(file, meta, blocks, dict(meta.starts), len(header), len(header), 0, len(header))
 
@@ -123,12 +144,35 @@ class SegmentWriter:
         self.file.sync()
         self.synced = max(self.synced, size)
 
+    def write_end(self) -> None:
+        """Say that nothing follows; everything before must be synced. As `append`."""
+        self._write(Head(BlockKind.END, 0, 0, 0, 0, 0, time_ms=time.time_ns() // 1_000_000, synced_to=self.synced), b"")
+
     def end(self) -> None:
         """Close it as whole."""
         self.sync()
-        self._write(Head(BlockKind.END, 0, 0, 0, 0, 0, time_ms=time.time_ns() // 1_000_000, synced_to=self.synced), b"")
+        self.write_end()
         self.sync()
         self.file.close()
+
+
+def mark_suspect(files: Files, folder: Path, number: int) -> None:
+    """A sync of it failed: what can be read of it need not be on the disk, also after a start that did not read a thing from the disk.
+    The mark lives as long as that. Best effort: a disk that takes no mark takes no segment that could go on from it.
+    """
+    with contextlib.suppress(OSError):
+        files.create(segment_path(folder, number).with_suffix(_SUSPECT)).close()
+
+
+def is_suspect(folder: Path, number: int) -> bool:
+    return segment_path(folder, number).with_suffix(_SUSPECT).exists()
+
+
+def remove_segment(files: Files, folder: Path, number: int) -> None:
+    """With what was kept beside it. Raises OSError."""
+    path = segment_path(folder, number)
+    for beside in path.parent.glob(f"{path.stem}.*"):
+        files.unlink(beside)
 
 
 @contextmanager
@@ -136,7 +180,17 @@ def open_segment(path: Path, cipher: Cipher | None = None) -> Iterator[tuple[Seg
     """A segment and its blocks. Raises DamagedFile, OSError."""
     with path.open("rb", buffering=1 << 18) as file:
         reader = BlockReader(file, str(path), FileKind.LOG, cipher)
-        yield SegmentMeta.from_json(reader.meta, reader.name), reader
+        meta = SegmentMeta.from_json(reader.meta, reader.name)
+        if path.stem.isdigit() and meta.number != int(path.stem):
+            raise DamagedFile(reader.name, 0, f"this is segment {meta.number}")
+        yield meta, reader
+
+
+def ends_whole(path: Path, file_id: bytes) -> bool:
+    """Whether its last block says END, without reading all of it."""
+    offset = max(0, path.stat().st_size - _END_BYTES_MAX)
+    size = path.stat().st_size
+    return any(block.end == size and block.head.kind == BlockKind.END for block in blocks_behind(path, file_id, offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +255,20 @@ def check_order(name: str, block: Block, positions: dict[int, int]) -> None:
 def close_torn(files: Files, path: Path, cipher: Cipher | None = None) -> tuple[Scan, Path | None]:
     """Make a crash's last segment whole: what is torn goes to a file beside it (returned, None if there was none), then END is written.
 
-    Nothing is done to a whole one. Raises DamagedFile, OSError.
+    Of a whole one it is made sure that it is on the disk so. Raises DamagedFile, OSError.
     """
     found = scan(path, cipher)
     if found.is_whole:
+        # Its writer may have been killed between the end and the sync of it.
+        whole = files.open(path)
+        try:
+            whole.sync()
+        finally:
+            whole.close()
         return found, None
     aside = None
     if found.torn is not None:
-        aside = _keep_aside(files, path, found.end)
+        aside = keep_aside(files, path, found.end)
     file = files.open(path)
     try:
         if found.torn is not None:
@@ -224,7 +284,7 @@ def close_torn(files: Files, path: Path, cipher: Cipher | None = None) -> tuple[
     return found, aside
 
 
-def _keep_aside(files: Files, path: Path, offset: int) -> Path:
+def keep_aside(files: Files, path: Path, offset: int) -> Path:
     """Copy what lies behind an offset, so that nothing is ever thrown away unseen."""
     for number in range(1, 1000):
         aside = path.with_suffix(f".torn{number}")

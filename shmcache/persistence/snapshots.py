@@ -10,12 +10,11 @@ renamed when everything in it is on the disk.
 
 import json
 import secrets
-import shutil
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +22,19 @@ from .._engine import LogFrame
 from ..errors import ConfigError, DamagedFile
 from ..limits import MANIFEST_BYTES_MAX
 from .blocks import FORMAT_VERSION, BlockKind, BlockReader, BlockWriter, Cipher, FileKind, Head
-from .files import File, Files
+from .files import OS_FILES, File, Files
 
 FOLDER: Final = "snapshots"
 MANIFEST: Final = "manifest.json"
 _UNFINISHED: Final = ".unfinished"
+
+
+def _check(read: "ShardFile | Manifest") -> None:
+    """Raises TypeError if a number or text of it is none: JSON knows no types."""
+    for described in fields(read):
+        value = getattr(read, described.name)
+        if described.type in (int, str) and (type(value) is not described.type or (described.type is int and value < 0)):
+            raise TypeError(f"{described.name} is {value!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class ShardFile:
     end: int
     """Log position that it is the state of."""
     last_stamp: int
+    id: str = ""
+    """Of the file: another one in its place is found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,15 @@ class Manifest:
                 raise DamagedFile(name, 0, f"format version {outer['format']}, this release reads {FORMAT_VERSION}")
             if zlib.crc32(body.encode()) != outer["crc32"]:
                 raise DamagedFile(name, 0, "wrong checksum")
-            fields = json.loads(body)
-            shards = tuple(ShardFile(**shard) for shard in fields.pop("shards"))
-            return cls(shards=shards, **fields)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            found = json.loads(body)
+            shards = tuple(ShardFile(**shard) for shard in found.pop("shards"))
+            manifest = cls(shards=shards, **found)
+            for read in (manifest, *shards):
+                _check(read)
+            if any(shard.file != Path(shard.file).name for shard in shards):
+                raise ValueError("a file that is not in its folder")
+            return manifest
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamagedFile(name, 0, f"not a manifest: {error!r}") from None
 
 
@@ -156,7 +170,8 @@ class ShardWriter:
         self._file.sync()
         self._file.close()
         return ShardFile(
-            self._shard, self._path.name, self._bytes, self._crc, self._blocks.number, keys, self._raw, end, stamp
+            self._shard, self._path.name, self._bytes, self._crc, self._blocks.number, keys, self._raw, end, stamp,
+            self._blocks.file_id.hex(),
         )
 
     def abandon(self) -> None:
@@ -173,7 +188,7 @@ class SnapshotWriter:
         self.began_ms = time.time_ns() // 1_000_000
         self._path = snapshot_folder(folder, number).with_suffix(_UNFINISHED)
         if self._path.exists():
-            shutil.rmtree(self._path)
+            files.remove_tree(self._path)
         files.make_folder(self._path)
 
     def shard(self, shard: int) -> ShardWriter:
@@ -194,7 +209,7 @@ class SnapshotWriter:
         self._files.sync_folder(self._folder / FOLDER)
 
     def abandon(self) -> None:
-        shutil.rmtree(self._path, ignore_errors=True)
+        self._files.remove_tree(self._path)
 
 
 def remove_snapshot(files: Files, folder: Path, number: int) -> None:
@@ -202,15 +217,15 @@ def remove_snapshot(files: Files, folder: Path, number: int) -> None:
     path = snapshot_folder(folder, number)
     files.unlink(path / MANIFEST)
     files.sync_folder(path)
-    shutil.rmtree(path, ignore_errors=True)
+    files.remove_tree(path)
 
 
-def remove_unfinished(folder: Path) -> list[str]:
+def remove_unfinished(folder: Path, files: Files = OS_FILES) -> list[str]:
     """Clear away what a crash left of snapshots that were being written or deleted; returns their names."""
-    left = [path for path in (folder / FOLDER).iterdir() if path.is_dir() and not (path / MANIFEST).exists()]
+    left = [path for path in (folder / FOLDER).iterdir() if path.is_dir() and path.name.isdigit() and not (path / MANIFEST).exists()]
     left += list((folder / FOLDER).glob(f"*{_UNFINISHED}"))
     for path in left:
-        shutil.rmtree(path, ignore_errors=True)
+        files.remove_tree(path)
     return sorted({path.name for path in left})
 
 
@@ -221,15 +236,25 @@ def open_shard(path: Path, cipher: Cipher | None = None) -> Iterator[BlockReader
         yield BlockReader(file, str(path), FileKind.SNAPSHOT, cipher)
 
 
-def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None) -> None:
-    """Check every block, and that they are all there. Raises DamagedFile."""
+def check_identity(reader: BlockReader, number: int | None, expected: ShardFile) -> None:
+    """Raises DamagedFile if it is not the file that the manifest of snapshot `number` (None: of any) means."""
+    found = reader.meta.get("snapshot") if number is not None else None, reader.meta.get("shard"), reader.file_id.hex()
+    if found != (number, expected.shard, expected.id):
+        raise DamagedFile(reader.name, 0, "this is not the file that the manifest means")
+
+
+def verify_shard(path: Path, expected: ShardFile, cipher: Cipher | None = None, progress: Callable[[int], None] | None = None) -> None:
+    """Check every block, and that they are all there. `progress` is told the bytes of each. Raises DamagedFile."""
     size = path.stat().st_size
     if size != expected.bytes:
         raise DamagedFile(str(path), min(size, expected.bytes), f"{size} bytes, the manifest says {expected.bytes}")
     with open_shard(path, cipher) as reader:
+        check_identity(reader, None, expected)
         last = None
         for block in reader:
             reader.records(block)
             last = block
+            if progress is not None:
+                progress(block.end - block.offset)
     if last is None or last.head.kind != BlockKind.END or last.head.number + 1 != expected.blocks:
         raise DamagedFile(str(path), reader.at, "its last block is not its end")

@@ -10,7 +10,7 @@ from typing import Any
 from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError, InstanceExists, NoSpace, ShmcacheError
-from ..persistence.recovery import lock_folder
+from ..persistence.locking import hold_folder
 from ..protocol.directory import DirectoryWriter, new_snapshot
 from ..protocol.security import Security, security_settings
 from . import exit_codes
@@ -83,8 +83,6 @@ def _run(config: Config) -> int:
     metrics = Child("metrics", "shmcache.server.metrics", measured) if measured else None
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
-    # Held until this process ends, however it does.
-    locked = lock_folder(Path(config.persistence.data_dir)) if kept else -1
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
     try:
         directory = DirectoryWriter.create(
@@ -94,7 +92,10 @@ def _run(config: Config) -> int:
         raise NoSpace(
             f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
         ) from None
+    held = -1
     try:
+        if config.persistence.data_dir:
+            held = hold_folder(Path(config.persistence.data_dir), f"instance {plan.instance}")
         found = find_data(config, plan, log)
         _check_space(config, plan, log)
         take_region(config, plan, found)
@@ -150,8 +151,8 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
-        if locked >= 0:
-            os.close(locked)
+        if held >= 0:
+            os.close(held)
 
 
 def _metrics_address(metrics: Child) -> str:

@@ -22,11 +22,10 @@ from ..limits import FRAME_BYTES_MAX, KEEPER_POLL_MS, PERSISTENCE_RETRY_MS
 from ..persistence.appending import Appender
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import prepare_folder
-from ..persistence.segments import segment_numbers, segment_path
+from ..persistence.retention import retire
 from ..persistence.snapshots import (
     Manifest,
     read_manifest,
-    remove_snapshot,
     remove_unfinished,
     snapshot_numbers,
 )
@@ -186,7 +185,7 @@ class Keeper:
         busy = self._drain()
         if self._aof is not None:
             self._aof.step(now)
-            if self._aof.needs_base and self._walk is None and now >= self._retry_at:
+            if not self._aof.is_based and self._walk is None and now >= self._retry_at:
                 self._rebase(self._aof.last_error)
         walk = self._walk
         if walk is not None:
@@ -350,17 +349,9 @@ class Keeper:
 
     def _retire(self) -> None:
         """Remove snapshots beyond those that are kept, and the log that no kept one needs."""
-        numbers = snapshot_numbers(self._folder)
-        keep = numbers[-self._settings["snapshot_keep"] :]
         try:
-            for number in numbers[: -len(keep)]:
-                remove_snapshot(OS_FILES, self._folder, number)
-            firsts = [manifest.first_segment for manifest in (read_manifest(self._folder, number) for number in keep) if manifest.first_segment]
-            if firsts:
-                segments = segment_numbers(self._folder)
-                for number in segments:
-                    if number < min(firsts) and (self._archive is None or self._archive.may_retire(number, segments)):
-                        OS_FILES.unlink(segment_path(self._folder, number))
+            may_remove = self._archive.may_retire if self._archive is not None else None
+            retire(OS_FILES, self._folder, self._settings["snapshot_keep"], may_remove)
         except (OSError, DamagedFile) as error:
             self._log.warning("old snapshots and logs could not be removed", reason=str(error))
 
@@ -410,10 +401,13 @@ class Keeper:
     def status(self) -> dict[str, Any]:
         """For operators: what is on disk, what is being done."""
         walk = self._walk
-        total = sum(self._reader.shard_info(shard)["keys"] for shard in range(self._shards))
+        infos = [self._reader.shard_info(shard) for shard in range(self._shards)]
+        total, used = sum(info["keys"] for info in infos), sum(info["used_bytes"] for info in infos)
         making = None
         if walk is not None:
-            making = {"number": walk.number, "shard": walk.shard, "bytes": walk.walked_bytes, "seconds": time.monotonic() - walk.began}
+            # How much it will be in the end is an estimate: records in place of entries.
+            seconds = time.monotonic() - walk.began
+            making = {"number": walk.number, "shard": walk.shard, "bytes": walk.walked_bytes, "expected_bytes": used, "seconds": seconds}
         last = self._last
         return {
             "instance": self._settings["instance"],

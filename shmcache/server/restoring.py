@@ -195,7 +195,11 @@ def take_region(config: Config, plan: Plan, found: Found) -> None:
             region.store(Word.CONTINUES, found.restore.last_segment if found.restore else 0)
         region.store(Word.ALWAYS, int(aof == "always"))
         region.store(Word.REFUSES, int(aof != "off" and config.persistence.aof_on_error == "refuse"))
-        region.store(Word.STATE, State.OFF if aof == "off" else State.STARTING)
+        if aof == "off":
+            region.store(Word.STATE, State.OFF)
+        elif not (found.warm and region.state in (State.BASING, State.FAILED)):
+            # That what is on disk leads nowhere is still so for data that were found warm.
+            region.store(Word.STATE, State.STARTING)
     finally:
         region.close()
 

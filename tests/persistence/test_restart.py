@@ -184,7 +184,7 @@ def test_retention(tmp_path: Path) -> None:
 
 
 def test_a_folder_belongs_to_one_instance(tmp_path: Path) -> None:
-    with running_instance(data_dir=str(tmp_path)), pytest.raises(AssertionError, match="in use by another instance"):
+    with running_instance(data_dir=str(tmp_path)), pytest.raises(AssertionError, match="in use by instance"):
         with running_instance(data_dir=str(tmp_path)):
             pass
 

@@ -1,0 +1,54 @@
+"""Which data folder a command works on, and calls to the keeper that writes it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="A data folder, instead of that of a running instance.", show_default=False)
+]
+StoppedDir = Annotated[
+    Path, typer.Option("--data-dir", envvar="SHMCACHE_DATA_DIR", help="The data folder of an instance that does not run.")
+]
+
+
+def keeper_call(name: str, call: str, arguments: dict[str, Any] | None = None, timeout: float = 5.0) -> Any:
+    """A control call to an instance's keeper. Raises InstanceNotFound if there is none, Unavailable, CacheTimeout, ResponseError."""
+    from shmcache.errors import InstanceNotFound, Unavailable
+    from shmcache.protocol.directory import Directory
+    from shmcache.protocol.persistence import PersistenceRegion
+    from shmcache.server.paths import ipc_endpoint, socket_folder
+    from shmcache.server.regions import supervisor_alive
+
+    from .connection import ControlChannel
+
+    if not supervisor_alive(name):
+        raise InstanceNotFound(f"instance {name!r} is not running; for what it left on disk name its folder with --data-dir")
+    PersistenceRegion.open(name).close()
+    directory = Directory.open(name)
+    snapshot = directory.snapshot()
+    directory.close()
+    endpoint = ipc_endpoint(socket_folder(snapshot), name, "keeper")
+    if not Path(endpoint.removeprefix("ipc://")).exists():
+        raise Unavailable(f"the keeper of instance {name!r} is not up (yet)")
+    with ControlChannel(timeout) as channel:
+        return channel.call(endpoint, call, arguments)
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder itself. Raises ConfigError if it is no data folder."""
+    from shmcache.errors import ConfigError
+    from shmcache.persistence.segments import FOLDER as LOG
+    from shmcache.persistence.snapshots import FOLDER as SNAPSHOTS
+
+    if not path.is_dir():
+        raise ConfigError(f"{path} is not a folder")
+    if not (path / SNAPSHOTS).is_dir() or not (path / LOG).is_dir():
+        raise ConfigError(f"{path} is not a data folder: it has no {SNAPSHOTS}/ and {LOG}/")
+    return path
+
+
+def find_folder(name: str, data_dir: Path | None) -> Path:
+    """The folder that was named, else that of a running instance."""
+    return existing_folder(data_dir if data_dir is not None else Path(keeper_call(name, "status")["data_dir"]))
