@@ -76,7 +76,7 @@ def test_goes_on_without(disk: SmallDisk) -> None:
 def test_full_during_a_snapshot(disk: SmallDisk) -> None:
     """Said, the old one stays, and nothing half-made."""
     data = disk.folder / "data"
-    with running_instance(data_dir=str(data), snapshot_level=1) as instance, shmcache.connect(instance.url) as client:
+    with running_instance(data_dir=str(data)) as instance, shmcache.connect(instance.url) as client:
         client.set("small", 1)
         keeper_call(instance, "save")
         for n in range(40):
