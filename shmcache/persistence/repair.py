@@ -188,11 +188,10 @@ def _replace_base(folder: Path, cipher: Cipher | None, files: Files) -> None:
 
 def _cut(files: Files, segment: SegmentReport, cipher: Cipher | None) -> None:
     with open_segment(segment.path, cipher) as (_, reader):
-        blocks = 0
-        for block in reader:
+        blocks, following = 0, iter(reader)
+        while reader.at < segment.end:
+            next(following)
             blocks += 1
-            if block.end == segment.end:
-                break
     file = files.open(segment.path)
     try:
         file.truncate(segment.end)
