@@ -70,8 +70,14 @@ ROUTER_POLL_MS: Final = 50
 """How often an idle router looks at the directory and at what waits."""
 ROUTER_BACKLOG_BYTES_MAX: Final = 64 * 1024 * 1024
 """Payload that the router holds for one shard whose worker is down."""
-ROUTER_DRAIN_POLLS_MAX: Final = 10
-"""Polls that a stopping router waits for replies."""
+ROUTER_DRAIN_S_MAX: Final = 0.5
+"""How long a stopping router waits for replies."""
+WORKER_DRAIN_S_MAX: Final = 2.0
+"""How long a stopping worker answers what still comes, and waits for disk and replicas to release replies."""
+WORKER_DRAIN_QUIET_MS: Final = 50
+"""It ends when for so long nothing came: who read the directory before it said so has sent by then."""
+RESTART_STEP_S_MAX: Final = 120.0
+"""A rolling restart gives up when the successor of a process does not serve by then."""
 PREDECESSOR_WAIT_S: Final = 5.0
 """How long a new worker waits for a dying one to give up its region."""
 ROUTER_STOP_S_MAX: Final = 3.0

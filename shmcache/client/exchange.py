@@ -71,6 +71,9 @@ class Route(Protocol):
     def target(self, slot: int, flags: int = 0) -> Target | None:
         """Where a request with these flags for the slot goes now; None while nobody is there."""
 
+    def is_gone(self, slot: int, flags: int, target: Target) -> bool:
+        """Whether the worker that a request was sent to will not answer any more. One that ends in order still does."""
+
     def arrived(self, slot: int, stamp: int) -> bool:
         """Whether reads here see the write with this stamp."""
 
@@ -235,7 +238,7 @@ def _review(route: Route, waiting: dict[int, Request], idle: list[Request], dead
                 now,
                 deadline.at,
                 request.repeatable,
-                worker_replaced=route.sees_workers and route.target(request.slot, request.flags) != request.sent_to,
+                worker_replaced=request.sent_to is not None and route.is_gone(request.slot, request.flags, request.sent_to),
                 resend_at=resend,
             )
         )

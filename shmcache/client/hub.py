@@ -70,6 +70,10 @@ class HubRoute:
             )
         return None if self._remote is None else Target(self._remote[0], (0, 0))
 
+    def is_gone(self, slot: int, flags: int, target: Target) -> bool:
+        """Whether the hub that a request was sent to is another one now."""
+        return self.sees_workers and self.target(slot, flags) != target
+
     def forget(self) -> None:
         """It did not answer: ask the router again where it is."""
         self._remote = None

@@ -42,7 +42,7 @@ def _slot_map(snapshot: DirectorySnapshot) -> SlotMap:
 
 
 def _target(record: ShardRecord) -> Target | None:
-    if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed"):
+    if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed", "draining"):
         return None
     return Target(record.endpoints[0], (record.owner_pid, record.generation))
 
@@ -180,6 +180,16 @@ class LocalRoute:
             return Target(attachment.snapshot.router_endpoints[-1], (0, 0))
         return attachment.targets[attachment.slots.shard_of[slot]]
 
+    def is_gone(self, slot: int, flags: int, target: Target) -> bool:
+        now = self.target(slot, flags)
+        if now is not None:
+            return now != target
+        attachment = self.attachment
+        if attachment is None or attachment.directory.version != attachment.version:
+            return True
+        record = attachment.snapshot.shards[attachment.slots.shard_of[slot]]
+        return record.state != "draining" or (record.owner_pid, record.generation) != target.worker
+
     def _forwards(self, attachment: Attachment) -> bool:
         region = self._replication_region()
         return (
@@ -246,6 +256,10 @@ class RouterRoute:
 
     def target(self, slot: int, flags: int = 0) -> Target | None:
         return self._target
+
+    def is_gone(self, slot: int, flags: int, target: Target) -> bool:
+        """A router tells nothing of its workers."""
+        return False
 
     def arrived(self, slot: int, stamp: int) -> bool:
         """What a router answered was written where it forwards to; reads go the same way."""
