@@ -10,7 +10,7 @@ import posix_ipc
 
 from .. import _engine
 from ..config import Config
-from ..errors import ConfigError, LayoutMismatch
+from ..errors import ConfigError, InstanceNotFound, LayoutMismatch, ShmcacheError
 from ..limits import SYNC_MS
 from ..persistence.files import OS_FILES
 from ..persistence.recovery import (
@@ -25,8 +25,9 @@ from ..persistence.recovery import (
 from ..persistence.snapshots import read_manifest
 from ..protocol.names import persistence_name
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
+from ..protocol.replication import ReplicationRegion
 from .plan import Plan
-from .regions import Leftover, adoptable, leftovers, remove_regions
+from .regions import adoptable, leftovers, remove_regions
 
 _SAY_S: Final = 5 * SYNC_MS / 1000
 """How often a worker that reads from disk says how far it is."""
@@ -65,17 +66,28 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
         log.info("cold start: regions of an earlier run removed", freed_bytes=freed)
     folder = Path(config.persistence.data_dir) if config.persistence.data_dir else None
     if folder is None:
-        return Found(adoptable(leftovers(plan.instance), plan.workers))
+        warm = adoptable(leftovers(plan.instance), plan.workers)
+        if warm and _is_half_restored(plan.instance):
+            raise ConfigError(
+                "data_dir: an earlier start ended while it read its data from disk, what is in /dev/shm is not all of them: "
+                "give the --data-dir of then, or --cold to begin empty"
+            )
+        return Found(warm)
     prepare_folder(folder)
-    warm = _usable(plan, log)
+    warm, trouble = _usable(plan)
     until_ms = config.persistence.until
     if warm and until_ms:
         raise ConfigError("until: there are data in /dev/shm: give --cold to begin with those of that time instead")
     if warm:
         return Found(warm)
-    remove_regions(plan.instance)
     scan = close_open_segments(OS_FILES, folder, None, log)
     restore = find_restore(folder, until_ms)
+    if trouble is not None:
+        if restore is None:
+            # Nothing else has what may be in there.
+            raise trouble
+        log.warning("what is in /dev/shm cannot be used, the data are read from disk instead", reason=str(trouble))
+    remove_regions(plan.instance)
     if restore is None:
         log.info("nothing on disk: an empty start", data_dir=str(folder))
     else:
@@ -86,38 +98,38 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     return Found(frozenset(), restore)
 
 
-def _usable(plan: Plan, log: Any) -> frozenset[int]:
-    """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more."""
+def _usable(plan: Plan) -> tuple[frozenset[int], ShmcacheError | None]:
+    """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more; and why not, if there is something
+    that cannot.
+    """
     try:
-        found: list[Leftover] = leftovers(plan.instance)
+        found = leftovers(plan.instance)
         warm = adoptable(found, plan.workers)
+        if not warm:
+            return warm, None
+        if len(warm) < plan.workers:
+            kept = ", ".join(map(str, sorted(warm)))
+            raise ConfigError(f"only shard(s) {kept} of {plan.workers} are left in /dev/shm: start with --cold to begin empty")
+        if _is_half_restored(plan.instance):
+            raise ConfigError("an earlier start ended while it read its data from disk: start with --cold to begin empty")
+        # Whose logs these are, and how they are followed, stands there.
+        with contextlib.suppress(InstanceNotFound):
+            ReplicationRegion.open(plan.instance).close()
     except (LayoutMismatch, ConfigError) as error:
-        log.warning("the regions in /dev/shm cannot be used, the data are read from disk instead", reason=str(error))
-        return frozenset()
-    if len(warm) < plan.workers:
-        if warm:
-            log.warning("only some shards are left in /dev/shm, the data are read from disk instead", shards=sorted(warm))
-        return frozenset()
-    with contextlib.suppress(_Missing):
-        region = _open_region(plan.instance)
-        try:
-            if region.is_restoring:
-                log.warning("an earlier start ended while it read from disk: it is done again")
-                return frozenset()
-        finally:
-            region.close()
-    return warm
+        return frozenset(), error
+    return warm, None
 
 
-class _Missing(Exception):
-    pass
-
-
-def _open_region(instance: str) -> PersistenceRegion:
+def _is_half_restored(instance: str) -> bool:
+    """Whether an earlier start ended while it read from disk. Raises LayoutMismatch if that cannot be told."""
     try:
-        return PersistenceRegion.open(instance, writable=True)
-    except Exception as error:
-        raise _Missing from error
+        region = PersistenceRegion.open(instance)
+    except InstanceNotFound:
+        return False
+    try:
+        return region.is_restoring
+    finally:
+        region.close()
 
 
 def take_region(config: Config, plan: Plan, found: Found) -> None:
