@@ -91,6 +91,8 @@ RESTART_DELAY_SERVED_S_MAX: Final = 0.2
 """For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
 """Starts that failed in a row, after which a shard is reported as failed."""
+WORKERS_HEAD_START_S: Final = 0.5
+"""At a warm start the other processes begin when the workers serve, but no later than this."""
 READERS_STOP_S_MAX: Final = 30.0
 """For the hub and the keeper, which may have to wait for a disk."""
 PAGE_BYTES: Final = 4_096

@@ -121,6 +121,7 @@ def _run(config: Config) -> int:
             announce,
             hub,
             keeper,
+            workers_first=bool(warm),
         )
         try:
             code = supervisor.run()

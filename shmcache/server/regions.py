@@ -12,7 +12,6 @@ from typing import Any, Final
 import posix_ipc
 
 from .. import _engine
-from ..config import format_size
 from ..errors import ConfigError, InstanceExists, LayoutMismatch, NoSpace
 from ..protocol.directory import _retire
 from ..protocol.names import (
@@ -201,6 +200,9 @@ def adoptable(found: list[Leftover], workers: int) -> frozenset[int]:
 
 def check_space(needed_bytes: int, total_bytes: int, free_bytes: int) -> str | None:
     """A warning if the configured memory does not fit at present. Raises NoSpace if it never can."""
+    # Here, because a worker, which does without, would start a tenth of a second later.
+    from ..config import format_size
+
     if needed_bytes > total_bytes:
         raise NoSpace(
             f"memory: {format_size(needed_bytes)} (with logs) do not fit into /dev/shm, which is "

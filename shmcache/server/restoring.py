@@ -4,12 +4,11 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import posix_ipc
 
 from .. import _engine
-from ..config import Config
 from ..errors import ConfigError, InstanceNotFound, LayoutMismatch, ShmcacheError
 from ..limits import SYNC_MS
 from ..persistence.files import OS_FILES
@@ -26,8 +25,12 @@ from ..persistence.snapshots import read_manifest
 from ..protocol.names import persistence_name
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
 from ..protocol.replication import ReplicationRegion
-from .plan import Plan
 from .regions import adoptable, leftovers, remove_regions
+
+if TYPE_CHECKING:
+    # A worker needs neither, and starts a tenth of a second earlier without.
+    from ..config import Config
+    from .plan import Plan
 
 _SAY_S: Final = 5 * SYNC_MS / 1000
 """How often a worker that reads from disk says how far it is."""
@@ -57,7 +60,7 @@ class Found:
         return f"{keys} keys read from {source}"
 
 
-def find_data(config: Config, plan: Plan, log: Any) -> Found:
+def find_data(config: "Config", plan: "Plan", log: Any) -> Found:
     """Look at what an earlier run left in /dev/shm and on disk; what is of no use in /dev/shm is removed.
 
     Raises ConfigError, LayoutMismatch, DamagedFile, OSError.
@@ -98,7 +101,7 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     return Found(frozenset(), restore)
 
 
-def _usable(plan: Plan) -> tuple[frozenset[int], ShmcacheError | None]:
+def _usable(plan: "Plan") -> tuple[frozenset[int], ShmcacheError | None]:
     """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more; and why not, if there is something
     that cannot.
     """
@@ -132,7 +135,7 @@ def _is_half_restored(instance: str) -> bool:
         region.close()
 
 
-def take_region(config: Config, plan: Plan, found: Found) -> None:
+def take_region(config: "Config", plan: "Plan", found: Found) -> None:
     """Make the persistence region, or take the one that belongs to the warm data, before any worker starts."""
     name = persistence_name(plan.instance)
     is_known = False

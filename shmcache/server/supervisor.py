@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, ShmcacheError
-from ..limits import READERS_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
+from ..limits import READERS_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX, WORKERS_HEAD_START_S
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
@@ -40,8 +40,11 @@ class Supervisor:
         on_ready: Callable[[int], None],
         hub: Child | None = None,
         keeper: Child | None = None,
+        *,
+        workers_first: bool = False,
     ) -> None:
-        """`on_ready` is called once, with the number of keys, when all children serve.
+        """`on_ready` is called once, with the number of keys, when all children serve. `workers_first`: the others get no core from them
+        while they start.
 
         `on_demand`: children by role that are started when somebody asks for them; `requests`: socket for that, group.
         """
@@ -51,6 +54,7 @@ class Supervisor:
         self._on_ready = on_ready
         self._hub, self._keeper = hub, keeper
         self._children = [*workers, router, *(child for child in (relay, hub, keeper) if child)]
+        self._workers_first = workers_first
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
@@ -72,7 +76,10 @@ class Supervisor:
         """
         try:
             for child in self._children:
-                self._start(child)
+                if self._workers_first and child not in self._workers:
+                    child.restart_at = time.monotonic() + WORKERS_HEAD_START_S
+                else:
+                    self._start(child)
             while not self._signals:
                 self._step(_LOOP_S_MAX)
         except StartFailed:
@@ -224,9 +231,14 @@ class Supervisor:
                 endpoints=(child.settings["endpoint"],),
             )
             self._log.info("shard ready", shard=shard, generation=report["generation"], **report["recovery"])
+        if self._directory.current.state == "starting" and all(worker.ready for worker in self._workers):
+            # Who is on this host needs nothing else.
+            self._directory.update(state="serving")
+            for other in self._children:
+                if not other.pid and not other.was_ready and not other.failed_starts:
+                    other.restart_at = time.monotonic()
         if not self._serving and all(child.ready for child in self._children):
             self._serving = True
-            self._directory.update(state="serving")
             self._on_ready(sum(self._keys))
 
     def _on_death(self, child: Child) -> None:
