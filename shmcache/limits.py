@@ -234,6 +234,8 @@ KEEPER_POLL_MS: Final = 20
 """Longest sleep of a keeper that has something to do at a time."""
 SYNC_MS: Final = 1_000
 """Between two syncs with `aof everysec`."""
+UNSYNCED_BYTES_MAX: Final = 8 << 20
+"""With more the next sync of the append-only file begins at once, unless one is under way."""
 PERSISTENCE_RETRY_MS: Final = 1_000
 """After a full disk: how often it is tried again."""
 DURABLE_WAIT_S_MAX: Final = 10.0
