@@ -297,12 +297,24 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
                 child.reap()
 
+    def _await_keeper(self) -> None:
+        """A keeper that is just being started again has to take up the logs before it is told to end: what it did not read is not on the disk."""
+        keeper = self._keeper
+        if keeper is None or not self._serving:
+            return
+        if not keeper.pid:
+            self._start(keeper)
+        until = time.monotonic() + READERS_STOP_S_MAX
+        while keeper.pid and not keeper.ready and time.monotonic() < until and self._signals < 2:
+            self._step(until - time.monotonic())
+
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
         # The hub and the keeper last: they read what happens to the keys until then.
         readers = [child for child in (self._hub, self._keeper) if child]
         others = [child for child in self._children if child not in self._workers and child not in readers]
+        self._await_keeper()
         groups = ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX), (readers, READERS_STOP_S_MAX))
         for group, patience_s in groups:
             for child in group:
