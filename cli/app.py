@@ -13,6 +13,7 @@ from .options import add_key_options
 
 _GROUPS: dict[str, tuple[str, ...]] = {
     "serving": ("serve", "stop"),
+    "restart": ("restart",),
     "status": ("status",),
     "execute": ("exec",),
     "keys": ("get", "set", "del", "scan"),

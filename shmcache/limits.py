@@ -70,8 +70,14 @@ ROUTER_POLL_MS: Final = 50
 """How often an idle router looks at the directory and at what waits."""
 ROUTER_BACKLOG_BYTES_MAX: Final = 64 * 1024 * 1024
 """Payload that the router holds for one shard whose worker is down."""
-ROUTER_DRAIN_POLLS_MAX: Final = 10
-"""Polls that a stopping router waits for replies."""
+ROUTER_DRAIN_S_MAX: Final = 0.5
+"""How long a stopping router waits for replies."""
+WORKER_DRAIN_S_MAX: Final = 2.0
+"""How long a stopping worker answers what still comes, and waits for disk and replicas to release replies."""
+WORKER_DRAIN_QUIET_MS: Final = 50
+"""It ends when for so long nothing came: who read the directory before it said so has sent by then."""
+RESTART_STEP_S_MAX: Final = 120.0
+"""A rolling restart gives up when the successor of a process does not serve by then."""
 PREDECESSOR_WAIT_S: Final = 5.0
 """How long a new worker waits for a dying one to give up its region."""
 ROUTER_STOP_S_MAX: Final = 3.0
@@ -85,6 +91,8 @@ RESTART_DELAY_SERVED_S_MAX: Final = 0.2
 """For a child that had served before it died: it heals within a second, however often that happens."""
 RESTART_FAILED_DEATHS: Final = 5
 """Starts that failed in a row, after which a shard is reported as failed."""
+WORKERS_HEAD_START_S: Final = 0.5
+"""At a warm start the other processes begin when the workers serve, but no later than this."""
 READERS_STOP_S_MAX: Final = 30.0
 """For the hub and the keeper, which may have to wait for a disk."""
 PAGE_BYTES: Final = 4_096
@@ -254,6 +262,8 @@ KEEPER_POLL_MS: Final = 20
 """Longest sleep of a keeper that has something to do at a time."""
 SYNC_MS: Final = 1_000
 """Between two syncs with `aof everysec`."""
+UNSYNCED_BYTES_MAX: Final = 8 << 20
+"""With more the next sync of the append-only file begins at once, unless one is under way."""
 PERSISTENCE_RETRY_MS: Final = 1_000
 """After a full disk: how often it is tried again."""
 DURABLE_WAIT_S_MAX: Final = 10.0

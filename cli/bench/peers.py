@@ -17,7 +17,7 @@ class PeerMissing(Exception):
     """The peer is not installed; the text says what is missing."""
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     path = shutil.which(name)
     if path is None:
         raise PeerMissing(f"{name} is not installed")
@@ -58,7 +58,7 @@ def redis_server(host: str = "", prefix: tuple[str, ...] = ()) -> Iterator[tuple
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
         port = ["--port", str(_free_port(host)), "--bind", host, "--protected-mode", "no"] if host else ["--port", "0"]
-        command = [*prefix, _program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder, "--repl-diskless-sync-delay", "0"]
+        command = [*prefix, program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder, "--repl-diskless-sync-delay", "0"]
         with _running(command, socket):
             client = redis.Redis(unix_socket_path=str(socket))
             client.ping()
@@ -72,7 +72,7 @@ def memcached_socket() -> Iterator[sockets.socket]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memcached.sock"
         # As root it insists on being told whose rights it takes; -t 1: one thread, as one worker.
-        with _running([_program("memcached"), "-u", "root", "-s", str(path), "-t", "1"], path):
+        with _running([program("memcached"), "-u", "root", "-s", str(path), "-t", "1"], path):
             connection = sockets.socket(sockets.AF_UNIX)
             connection.connect(str(path))
             try:

@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, tuple[int, str]] = {
     "network": (10_000, "Round trips and pipelines over ZeroMQ against a bare echo, redis-py, redis-benchmark, memcached."),
     "pubsub": (10_000, "PUBLISH to a local subscriber, and fan-out to 100 of them, against Redis."),
     "replication": (1_000_000, "A primary and its replica against a Redis pair: rate, lag, acknowledged writes, full copy."),
+    "persistence": (2_000_000, "Snapshots, restarts and the append-only file on this disk, against Redis on the same."),
     "memory": (10_000_000, "Bytes per key above key and value, against Redis."),
     "growth": (10_000_000, "Longest single SET while the cache grows from nothing."),
     "contention": (1_000, "Reads of keys that the owner overwrites without pause."),

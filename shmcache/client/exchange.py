@@ -72,7 +72,7 @@ class Route(Protocol):
         """Where a request with these flags for the slot goes now; None while nobody is there."""
 
     def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
-        """Whether what was sent there will not be answered any more."""
+        """Whether what was sent there will not be answered any more. A worker that ends in order still answers."""
 
     def arrived(self, slot: int, stamp: int) -> bool:
         """Whether reads here see the write with this stamp."""

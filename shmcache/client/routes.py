@@ -42,7 +42,7 @@ def _slot_map(snapshot: DirectorySnapshot) -> SlotMap:
 
 
 def _target(record: ShardRecord) -> Target | None:
-    if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed"):
+    if not record.endpoints or record.owner_pid == 0 or record.state in ("down", "failed", "draining"):
         return None
     return Target(record.endpoints[0], (record.owner_pid, record.generation))
 
@@ -194,9 +194,16 @@ class LocalRoute:
         return attachment.targets[attachment.slots.shard_of[slot]]
 
     def replaced(self, target: Target, slot: int, flags: int = 0) -> bool:
-        """A change of roles sends later writes elsewhere; a worker that lives still answers what it has."""
+        """A change of roles sends later writes elsewhere; a worker that lives still answers what it has, one that ends in order as well."""
         # To a router: it forgets what it has forwarded when the role changes.
-        return self.target(slot, flags if target.worker == (0, 0) else flags | frames.READ_ONLY) != target
+        now = self.target(slot, flags if target.worker == (0, 0) else flags | frames.READ_ONLY)
+        if now is not None:
+            return now != target
+        attachment = self.attachment
+        if attachment is None or attachment.directory.version != attachment.version:
+            return True
+        record = attachment.snapshot.shards[attachment.slots.shard_of[slot]]
+        return record.state != "draining" or (record.owner_pid, record.generation) != target.worker
 
     def _forwards(self, attachment: Attachment) -> bool:
         region = self._replication_region()

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from .._engine import LogFrame
 from ..errors import ConfigError, DamagedFile
-from ..limits import PERSISTENCE_RETRY_MS, SYNC_MS
+from ..limits import PERSISTENCE_RETRY_MS, SYNC_MS, UNSYNCED_BYTES_MAX
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
 from .blocks import BlockWriter, Cipher
 from .files import Files
@@ -219,7 +219,7 @@ class Appender:
                 return
         if self._dirty and self._policy == "always":
             self.sync()
-        elif self._dirty and self._policy == "everysec" and now >= self._due and self._syncing is None:
+        elif self._syncing is None and self._wants_sync(now):
             self._due = now + SYNC_MS / 1000
             self._dirty = False
             writer, size, positions = self._writer, self._writer.size, self.positions
@@ -239,6 +239,14 @@ class Appender:
             self._log.info("there is space again: the append-only file goes on")
             self.last_error = ""
             self._region.store(Word.STATE, State.GOOD if self._is_based else State.BASING)
+
+    def _wants_sync(self, now: float) -> bool:
+        """Whether a sync beside everything else is due: by time, or because so much is unsynced that the next one which has to be waited for, at
+        the end of the segment, would take long: the rings fill meanwhile.
+        """
+        if not self._dirty or self._writer is None:
+            return False
+        return (self._policy == "everysec" and now >= self._due) or self._writer.size - self._writer.synced >= UNSYNCED_BYTES_MAX
 
     def _synced(self) -> None:
         assert self._syncing is not None

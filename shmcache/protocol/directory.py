@@ -75,7 +75,8 @@ HUB_ENDPOINTS_MAX: Final = 4
 ENDPOINT_BYTES_MAX: Final = 128
 
 State = Literal["starting", "serving", "stopping", "retired"]
-ShardState = Literal["starting", "serving", "down", "failed"]
+ShardState = Literal["starting", "serving", "down", "failed", "draining"]
+"""`draining`: its worker answers what it was sent and then ends in order; it is to be sent nothing new."""
 
 _STATES: Final = get_args(State)
 _SHARD_STATES: Final = get_args(ShardState)

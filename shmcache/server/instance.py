@@ -135,6 +135,7 @@ def _run(config: Config) -> int:
             hub,
             keeper,
             metrics,
+            workers_first=bool(warm),
         )
         try:
             code = supervisor.run()

@@ -98,7 +98,8 @@ class Keeper:
         until = time.monotonic() + _START_S_MAX
         while True:
             snapshot = self._directory.snapshot()
-            if all(record.state == "serving" for record in snapshot.shards):
+            # Served once is enough: at a stop the workers are on their way out, and what they wrote is still to be read.
+            if all(record.generation for record in snapshot.shards):
                 break
             if stop.set:
                 return False

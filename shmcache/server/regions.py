@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any, Final
 import posix_ipc
 
 from .. import _engine
-from ..config import format_size
 from ..errors import ConfigError, InstanceExists, LayoutMismatch, NoSpace
 from ..protocol.directory import _retire
 from ..protocol.names import (
@@ -24,6 +24,8 @@ from ..protocol.names import (
 )
 
 SHM: Final = Path("/dev/shm")
+_BEGINNING: Final = struct.Struct("<8sQ")
+"""Magic and layout version of hints and log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +152,31 @@ def leftovers(instance: str) -> list[Leftover]:
     found = []
     for shard, present in sorted(kinds.items()):
         info = None
-        if "data" in present:
-            name = region_name(instance, shard, "data")
+        for kind in sorted(present):
+            name = region_name(instance, shard, kind)
             with opened(name) as fd:
-                # The engine writes its magic last: without one, a crash came before the region was anyone's.
-                if os.pread(fd, 8, 0).strip(b"\0"):
-                    try:
-                        info = _engine.region_info(fd)
-                    except _engine.EngineError as error:
-                        raise LayoutMismatch(
-                            f"the region {name} that an earlier run left cannot be used ({error}): "
-                            "start with --cold to remove it and begin empty"
-                        ) from None
+                try:
+                    info = _look_at(fd, kind) or info
+                except _engine.EngineError as error:
+                    raise LayoutMismatch(
+                        f"the region {name} that an earlier run left cannot be used ({error}): "
+                        "start with --cold to remove it and begin empty"
+                    ) from None
         found.append(Leftover(shard, frozenset(present), info))
     return found
+
+
+def _look_at(fd: int, kind: RegionKind) -> dict[str, Any] | None:
+    """What a data region says of itself; None of others, and of one that a crash left before it was anyone's. Raises EngineError."""
+    magic, layout = _BEGINNING.unpack(os.pread(fd, _BEGINNING.size, 0).ljust(_BEGINNING.size, b"\0"))
+    # The engine writes its magic last.
+    if not magic.strip(b"\0"):
+        return None
+    if kind == "data":
+        return dict(_engine.region_info(fd))
+    if layout != _engine.LAYOUT_VERSION:
+        raise _engine.LayoutMismatch(f"layout version {layout}, this release needs {_engine.LAYOUT_VERSION}")
+    return None
 
 
 def adoptable(found: list[Leftover], workers: int) -> frozenset[int]:
@@ -187,6 +200,9 @@ def adoptable(found: list[Leftover], workers: int) -> frozenset[int]:
 
 def check_space(needed_bytes: int, total_bytes: int, free_bytes: int) -> str | None:
     """A warning if the configured memory does not fit at present. Raises NoSpace if it never can."""
+    # Here, because a worker, which does without, would start a tenth of a second later.
+    from ..config import format_size
+
     if needed_bytes > total_bytes:
         raise NoSpace(
             f"memory: {format_size(needed_bytes)} (with logs) do not fit into /dev/shm, which is "

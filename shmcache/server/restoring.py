@@ -4,13 +4,12 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import posix_ipc
 
 from .. import _engine
-from ..config import Config
-from ..errors import ConfigError, LayoutMismatch
+from ..errors import ConfigError, InstanceNotFound, LayoutMismatch, ShmcacheError
 from ..limits import SYNC_MS
 from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
@@ -30,8 +29,12 @@ from ..persistence.snapshots import read_manifest
 from ..protocol.names import persistence_name
 from ..protocol.persistence import PersistenceRegion, Row, State, Word
 from ..protocol.replication import Followed, ReplicationRegion, new_identity
-from .plan import Plan
-from .regions import Leftover, adoptable, leftovers, remove_regions
+from .regions import adoptable, leftovers, remove_regions
+
+if TYPE_CHECKING:
+    # A worker needs neither, and starts a tenth of a second earlier without.
+    from ..config import Config
+    from .plan import Plan
 
 _SAY_S: Final = 5 * SYNC_MS / 1000
 """How often a worker that reads from disk says how far it is."""
@@ -46,7 +49,7 @@ class Found:
     followed: Followed | None = None
     """Of data from an archive: the logs that they are a state of, and at which positions."""
 
-    def begins_as_replica(self, config: Config) -> bool:
+    def begins_as_replica(self, config: "Config") -> bool:
         """Whether no write must come in between the data and the log that is followed: no full copy would undo it."""
         return self.followed is not None and bool(config.replication.replica_of)
 
@@ -76,7 +79,7 @@ def open_cipher(key_file: str) -> Cipher | None:
     return load_cipher(key_file)
 
 
-def find_data(config: Config, plan: Plan, log: Any) -> Found:
+def find_data(config: "Config", plan: "Plan", log: Any) -> Found:
     """Look at what an earlier run left in /dev/shm and on disk; what is of no use in /dev/shm is removed.
 
     Raises ConfigError, LayoutMismatch, DamagedFile, OSError.
@@ -85,21 +88,32 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
         log.info("cold start: regions of an earlier run removed", freed_bytes=freed)
     folder = Path(config.persistence.data_dir) if config.persistence.data_dir else None
     if folder is None:
-        return Found(adoptable(leftovers(plan.instance), plan.workers))
+        warm = adoptable(leftovers(plan.instance), plan.workers)
+        if warm and _is_half_restored(plan.instance):
+            raise ConfigError(
+                "data_dir: an earlier start ended while it read its data from disk, what is in /dev/shm is not all of them: "
+                "give the --data-dir of then, or --cold to begin empty"
+            )
+        return Found(warm)
     cipher = open_cipher(config.persistence.data_key_file)
     prepare_folder(folder)
     check_keys(folder, cipher)
-    warm = _usable(plan, log)
+    warm, trouble = _usable(plan)
     until_ms = config.persistence.until
     if warm and until_ms:
         raise ConfigError("until: there are data in /dev/shm: give --cold to begin with those of that time instead")
     if warm:
         return Found(warm)
-    remove_regions(plan.instance)
     _fetch(config, folder, log)
     check_keys(folder, cipher)
     scan = close_open_segments(OS_FILES, folder, cipher, log)
     restore = find_restore(folder, until_ms, cipher)
+    if trouble is not None:
+        if restore is None:
+            # Nothing else has what may be in there.
+            raise trouble
+        log.warning("what is in /dev/shm cannot be used, the data are read from disk instead", reason=str(trouble))
+    remove_regions(plan.instance)
     if restore is None:
         log.info("nothing on disk: an empty start", data_dir=str(folder))
     else:
@@ -110,7 +124,7 @@ def find_data(config: Config, plan: Plan, log: Any) -> Found:
     return Found(frozenset(), restore, followed_from(restore, scan) if restore else None)
 
 
-def _fetch(config: Config, folder: Path, log: Any) -> None:
+def _fetch(config: "Config", folder: Path, log: Any) -> None:
     """Fill an empty data folder from the archive, if one is given. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
     url = config.persistence.restore
     if not url and not (folder / FETCHING).exists():
@@ -127,7 +141,7 @@ def _fetch(config: Config, folder: Path, log: Any) -> None:
         log.info("the data folder has data: nothing is fetched from the archive", data_dir=str(folder), restore=url)
 
 
-def begin_as_replica(config: Config, plan: Plan, found: Found) -> None:
+def begin_as_replica(config: "Config", plan: "Plan", found: Found) -> None:
     """A replica that begins with its primary's snapshot asks for the log from there, not for a copy of everything. Before the relay starts."""
     if not found.begins_as_replica(config):
         return
@@ -138,41 +152,41 @@ def begin_as_replica(config: Config, plan: Plan, found: Found) -> None:
     region.close()
 
 
-def _usable(plan: Plan, log: Any) -> frozenset[int]:
-    """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more."""
+def _usable(plan: "Plan") -> tuple[frozenset[int], ShmcacheError | None]:
+    """Shards whose regions can be used as they are: all of them or none, as the disk has the same or more; and why not, if there is something
+    that cannot.
+    """
     try:
-        found: list[Leftover] = leftovers(plan.instance)
+        found = leftovers(plan.instance)
         warm = adoptable(found, plan.workers)
+        if not warm:
+            return warm, None
+        if len(warm) < plan.workers:
+            kept = ", ".join(map(str, sorted(warm)))
+            raise ConfigError(f"only shard(s) {kept} of {plan.workers} are left in /dev/shm: start with --cold to begin empty")
+        if _is_half_restored(plan.instance):
+            raise ConfigError("an earlier start ended while it read its data from disk: start with --cold to begin empty")
+        # Whose logs these are, and how they are followed, stands there.
+        with contextlib.suppress(InstanceNotFound):
+            ReplicationRegion.open(plan.instance).close()
     except (LayoutMismatch, ConfigError) as error:
-        log.warning("the regions in /dev/shm cannot be used, the data are read from disk instead", reason=str(error))
-        return frozenset()
-    if len(warm) < plan.workers:
-        if warm:
-            log.warning("only some shards are left in /dev/shm, the data are read from disk instead", shards=sorted(warm))
-        return frozenset()
-    with contextlib.suppress(_Missing):
-        region = _open_region(plan.instance)
-        try:
-            if region.is_restoring:
-                log.warning("an earlier start ended while it read from disk: it is done again")
-                return frozenset()
-        finally:
-            region.close()
-    return warm
+        return frozenset(), error
+    return warm, None
 
 
-class _Missing(Exception):
-    pass
-
-
-def _open_region(instance: str) -> PersistenceRegion:
+def _is_half_restored(instance: str) -> bool:
+    """Whether an earlier start ended while it read from disk. Raises LayoutMismatch if that cannot be told."""
     try:
-        return PersistenceRegion.open(instance, writable=True)
-    except Exception as error:
-        raise _Missing from error
+        region = PersistenceRegion.open(instance)
+    except InstanceNotFound:
+        return False
+    try:
+        return region.is_restoring
+    finally:
+        region.close()
 
 
-def take_region(config: Config, plan: Plan, found: Found) -> None:
+def take_region(config: "Config", plan: "Plan", found: Found) -> None:
     """Make the persistence region, or take the one that belongs to the warm data, before any worker starts."""
     name = persistence_name(plan.instance)
     is_known = False

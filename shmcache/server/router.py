@@ -2,6 +2,7 @@
 SETTINGS`.
 """
 
+import contextlib
 import os
 import resource
 import sys
@@ -14,8 +15,9 @@ import zmq
 from ..errors import ConfigError, ShmcacheError
 from ..limits import (
     DRAIN_MESSAGES_MAX,
+    HIGH_WATER_MESSAGES,
     REPLICATION_LOOK_S,
-    ROUTER_DRAIN_POLLS_MAX,
+    ROUTER_DRAIN_S_MAX,
     ROUTER_POLL_MS,
     SOCKETS_MAX,
 )
@@ -69,19 +71,24 @@ class Router:
         return endpoints
 
     def run(self, stop: StopFlag) -> None:
-        """Route until `stop` is set; then take nothing new and bring back the replies that come soon."""
-        polls_left = ROUTER_DRAIN_POLLS_MAX
-        while polls_left:
-            if stop.set:
-                if polls_left == ROUTER_DRAIN_POLLS_MAX:
-                    for front in self._takers:
-                        self._poller.unregister(front)
-                polls_left = polls_left - 1 if self._routing.outstanding else 0
-            if self._directory.version != self._version:
-                self._follow_directory()
+        """Route until `stop` is set; then forward nothing new and bring back the replies that come soon."""
+        until = 0.0
+        self._follow_directory()
+        while True:
+            if stop.set and not until:
+                self._routing.begin_close()
+                until = time.monotonic() + ROUTER_DRAIN_S_MAX
             self._follow_replication()
             self._routing.ask_clock()
-            for socket, _ in self._poller.poll(ROUTER_POLL_MS):
+            ready = self._poller.poll(ROUTER_POLL_MS)
+            # Who had a reply just now sends its next request: that has come, too, when nothing comes any more.
+            if until and ((not ready and not self._routing.forwarded) or time.monotonic() >= until):
+                break
+            if self._directory.version != self._version:
+                # It may have slept for long, and a worker that ends is to be sent nothing.
+                self._follow_directory()
+                continue
+            for socket, _ in ready:
                 take = self._takers.get(socket, self._routing.reply)
                 try:
                     for _ in range(DRAIN_MESSAGES_MAX):
@@ -90,6 +97,12 @@ class Router:
                     pass
             self._routing.expire()
             self._fronts.update()
+        # What has come meanwhile is refused with all else, right before the connections end.
+        for front, take in self._takers.items():
+            with contextlib.suppress(zmq.Again):
+                for _ in range(HIGH_WATER_MESSAGES):
+                    take(front.recv_multipart(zmq.NOBLOCK))
+        self._routing.close()
 
     def close(self) -> None:
         """Send what is on its way, bounded by a second, and stop listening."""

@@ -28,6 +28,8 @@ class Lane:
 
     generation: int = 0
     up: bool = False
+    draining: bool = False
+    """Its worker still answers what it was sent, and takes nothing new."""
     pending: set[Key] = field(default_factory=set)
     backlog: deque[tuple[float, Message, frames.Header]] = field(default_factory=deque)
     """What waits for a worker to come: with the monotonic time at which it is refused."""
@@ -62,12 +64,20 @@ class Routing:
         self._connections = connections
         self._forward_shards = forward_shards
         self._per_client: Counter[bytes] = Counter()
+        self._late: list[tuple[Message, frames.Header]] = []
+        self._late_bytes = 0
+        self._is_closing = False
         self._counts: Counter[str] = Counter()
 
     @property
     def outstanding(self) -> int:
         """Requests that have no answer yet."""
         return self._per_client.total()
+
+    @property
+    def forwarded(self) -> int:
+        """Those of them that a worker, or the primary, has."""
+        return sum(len(lane.pending) for lane in self._lanes)
 
     def update(self, snapshot: DirectorySnapshot) -> Iterator[tuple[int, str | None]]:
         """Take note of a changed directory; yields (shard, endpoint or None) of every worker that came or
@@ -76,9 +86,14 @@ class Routing:
         self._snapshot = snapshot
         self._shard_of = struct.unpack(f"<{SLOTS}H", snapshot.slots)
         for lane, record in zip(self._lanes[:-1], snapshot.shards, strict=True):
-            up = record.state == "serving"
-            if (up, record.generation) == (lane.up, lane.generation):
+            if record.state == "draining" and lane.up and record.generation == lane.generation:
+                lane.up, lane.draining = False, True
+            if record.state == "draining" and lane.draining:
                 continue
+            up = record.state == "serving"
+            if (up, record.generation) == (lane.up, lane.generation) and not lane.draining:
+                continue
+            lane.draining = False
             # Whether a request that had been forwarded was executed, nobody knows: its client
             # decides what that means.
             for key in lane.pending:
@@ -129,6 +144,8 @@ class Routing:
         if header.deadline_us and not header.flags & frames.HOST_CLOCK:
             header = frames.to_host_clock(header)
             message[-2] = frames.pack_header(*header)
+        if self._is_closing:
+            return self._put_aside(message, header)
         shard = self._shard_of[header.slot]
         if self._forwards and not header.flags & (frames.READ_ONLY | frames.CONTROL):
             shard = self.upstream
@@ -163,6 +180,27 @@ class Routing:
                     break
             self._counts["replies"] += 1
             self._send_reply(message)
+
+    # --- the end ------------------------------------------------------------------------------------
+    def begin_close(self) -> None:
+        """From now on nothing is forwarded; what was is still answered."""
+        self._is_closing = True
+
+    def _put_aside(self, message: Message, header: frames.Header) -> None:
+        """Kept until `close`: a client that were refused now would be back before this router has gone, and what it sent then lost."""
+        if self._late_bytes + len(message[-1]) > ROUTER_BACKLOG_BYTES_MAX:
+            return self._refuse(message[:-2], header, "UNAVAILABLE", "the router is about to end; not executed")
+        self._late_bytes += len(message[-1])
+        self._late.append((message, header))
+
+    def close(self) -> None:
+        """Refuse all that was not forwarded, for the clients to try again at the next router."""
+        for lane in self._lanes:
+            self._late += [(message, header) for _, message, header in lane.backlog]
+            lane.backlog, lane.backlog_bytes = deque(), 0
+        late, self._late, self._late_bytes = self._late, [], 0
+        for message, header in late:
+            self._refuse(message[:-2], header, "UNAVAILABLE", "the router ended; not executed")
 
     def expire(self, everything: bool = False) -> None:
         """Refuse what has waited too long for a worker that does not come; or all that waits for the primary."""

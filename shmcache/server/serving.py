@@ -13,7 +13,13 @@ import zmq
 
 from .. import _engine
 from ..errors import ProtocolError
-from ..limits import TICK_MS_BUSY, TICK_MS_MAX, TICK_MS_UNFINISHED
+from ..limits import (
+    TICK_MS_BUSY,
+    TICK_MS_MAX,
+    TICK_MS_UNFINISHED,
+    WORKER_DRAIN_QUIET_MS,
+    WORKER_DRAIN_S_MAX,
+)
 from ..protocol import codec, frames
 from ..protocol.directory import Directory
 from ..protocol.needs import Ack
@@ -96,6 +102,20 @@ class Service:
             flags = _NOW if more else 0
             due = now() + (TICK_MS_UNFINISHED if more else TICK_MS_BUSY) * 1_000_000
             self._connections.update()
+        self._drain()
+
+    def _drain(self) -> None:
+        """Answer what was sent before the directory said that this worker ends, and let held replies go."""
+        holding = self._replicating.holding
+        until = time.monotonic() + WORKER_DRAIN_S_MAX
+        self._socket.rcvtimeo = WORKER_DRAIN_QUIET_MS
+        while time.monotonic() < until:
+            try:
+                self._answer(self._socket.recv_multipart(_NOW if holding else 0))
+            except zmq.Again:
+                if not holding:
+                    break
+                self._replicating.wait(self._socket)
 
     def close(self) -> None:
         """Send what is on its way, bounded by a second, and stop listening."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ConfigError, ShmcacheError
-from ..limits import READERS_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX
+from ..limits import READERS_STOP_S_MAX, ROUTER_STOP_S_MAX, WORKER_STOP_S_MAX, WORKERS_HEAD_START_S
 from ..protocol.directory import DirectoryWriter
 from . import exit_codes
 from .children import Child
+from .layouts import check_installed
 from .requests import RequestServer
 from .restarts import has_failed, recent, restart_delay_s
+from .rolling import Rolling
 
 _LOOP_S_MAX: Final = 1.0
 
@@ -39,8 +41,11 @@ class Supervisor:
         hub: Child | None = None,
         keeper: Child | None = None,
         metrics: Child | None = None,
+        *,
+        workers_first: bool = False,
     ) -> None:
-        """`on_ready` is called once, with the number of keys, when all children serve.
+        """`on_ready` is called once, with the number of keys, when all children serve. `workers_first`: the others get no core from them
+        while they start.
 
         `on_demand`: children by role that are started when somebody asks for them; `requests`: socket for that, group.
         """
@@ -50,9 +55,11 @@ class Supervisor:
         self._on_ready = on_ready
         self._hub, self._keeper, self._metrics = hub, keeper, metrics
         self._children = [*workers, router, *(child for child in (relay, hub, keeper, metrics) if child)]
+        self._workers_first = workers_first
         self._keys = [0] * len(workers)
         self._serving = False
         self._signals = 0
+        self._rolling: Rolling | None = None
         self._selector = selectors.DefaultSelector()
         self._wake, wake_write = socket.socketpair()
         self._wake.setblocking(False)
@@ -70,7 +77,10 @@ class Supervisor:
         """
         try:
             for child in self._children:
-                self._start(child)
+                if self._workers_first and child not in self._workers:
+                    child.restart_at = time.monotonic() + WORKERS_HEAD_START_S
+                else:
+                    self._start(child)
             while not self._signals:
                 self._step(_LOOP_S_MAX)
         except StartFailed:
@@ -99,10 +109,17 @@ class Supervisor:
         self._wake.recv(4096)
 
     def _on_request(self, call: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Somebody on this host asks for a child that was not needed so far."""
-        if call != "start":
-            raise ConfigError(f"the supervisor knows no call {call!r}")
-        role = str(arguments["role"])
+        """Somebody on this host asks for a child that was not needed so far, or for other children than these."""
+        match call:
+            case "start":
+                return self._start_on_demand(str(arguments["role"]))
+            case "restart":
+                return self._restart()
+            case "restarting" if self._rolling is not None:
+                return self._rolling.status()
+        raise ConfigError(f"the supervisor knows no call {call!r}")
+
+    def _start_on_demand(self, role: str) -> dict[str, Any]:
         child = self._on_demand.get(role)
         if child is not None and child not in self._children:
             self._log.info("child started on demand", role=role)
@@ -113,6 +130,41 @@ class Supervisor:
         if found is None:
             raise ConfigError(f"there is no process {role!r}")
         return {"pid": found.pid, "ready": found.ready}
+
+    # --- rolling restart ----------------------------------------------------------------------------
+    def _restart(self) -> dict[str, Any]:
+        """Begin a rolling restart. Raises ConfigError if this is not the time for one."""
+        if self._rolling is not None and not self._rolling.is_over:
+            raise ConfigError("a rolling restart is under way")
+        absent = [child.role for child in self._children if not child.ready]
+        if not self._serving or self._signals or absent:
+            raise ConfigError(f"the instance is not whole: {', '.join(absent) or 'it stops'}; try again when all its processes serve")
+        check_installed()
+        turns = [(worker, WORKER_STOP_S_MAX) for worker in self._workers] + [(self._router, ROUTER_STOP_S_MAX)]
+        turns += [(child, READERS_STOP_S_MAX) for child in (self._relay, self._hub, self._keeper) if child is not None]
+        self._log.info("rolling restart", processes=len(turns))
+        self._rolling = Rolling(turns, lambda: self._children, self._end)
+        self._rolling.step()
+        return self._rolling.status()
+
+    def _end(self, child: Child, by_force: bool) -> None:
+        """End one process, in order if it is not overdue."""
+        if by_force:
+            self._log.warning("child killed", roles=[child.role])
+            return child.signal(signal.SIGKILL)
+        if child in self._workers:
+            self._directory.update_shard(self._workers.index(child), state="draining")
+        child.signal(signal.SIGTERM)
+
+    def _roll(self) -> None:
+        rolling = self._rolling
+        if rolling is None or rolling.is_over or self._signals:
+            return
+        rolling.step()
+        if rolling.error:
+            self._log.error("rolling restart given up", reason=rolling.error)
+        elif rolling.is_over:
+            self._log.info("rolling restart done")
 
     def _step(self, wait_s: float) -> None:
         """Wait for events, at most until the next restart is due, and handle them."""
@@ -127,6 +179,7 @@ class Supervisor:
         for child in self._children:
             if child.restart_at is not None and child.restart_at <= now and not self._signals:
                 self._start(child)
+        self._roll()
 
     def _start(self, child: Child) -> None:
         child.start()
@@ -181,9 +234,14 @@ class Supervisor:
                 endpoints=(child.settings["endpoint"],),
             )
             self._log.info("shard ready", shard=shard, generation=report["generation"], **report["recovery"])
+        if self._directory.current.state == "starting" and all(worker.ready for worker in self._workers):
+            # Who is on this host needs nothing else.
+            self._directory.update(state="serving")
+            for other in self._children:
+                if not other.pid and not other.was_ready and not other.failed_starts:
+                    other.restart_at = time.monotonic()
         if not self._serving and all(child.ready for child in self._children):
             self._serving = True
-            self._directory.update(state="serving")
             self._on_ready(sum(self._keys))
 
     def _on_death(self, child: Child) -> None:
@@ -193,6 +251,9 @@ class Supervisor:
         if child.report_fd in self._selector.get_map():
             self._selector.unregister(child.report_fd)
         code = child.reap()
+        if self._rolling is not None and self._rolling.expects(child):
+            self._on_planned_death(child)
+            return
         now = time.monotonic()
         child.deaths = [*recent(child.deaths, now), now]
         child.failed_starts += not served
@@ -222,6 +283,15 @@ class Supervisor:
         else:
             self._log.warning("child died, starting it again", **fields)
 
+    def _on_planned_death(self, child: Child) -> None:
+        """It was asked to end: its successor starts at once, and nothing is counted against it."""
+        if child is self._hub:
+            self._directory.update(hub_pid=0)
+        elif child in self._workers:
+            self._directory.update_shard(self._workers.index(child), owner_pid=0, state="down")
+        if not self._signals:
+            child.restart_at = time.monotonic()
+
     def _kill_all(self) -> None:
         self._signals = max(self._signals, 1)
         for child in self._children:
@@ -230,17 +300,29 @@ class Supervisor:
                 child.signal(signal.SIGKILL)
                 child.reap()
 
+    def _await_keeper(self) -> None:
+        """A keeper that is just being started again has to take up the logs before it is told to end: what it did not read is not on the disk."""
+        keeper = self._keeper
+        if keeper is None or not self._serving:
+            return
+        if not keeper.pid:
+            self._start(keeper)
+        until = time.monotonic() + READERS_STOP_S_MAX
+        while keeper.pid and not keeper.ready and time.monotonic() < until and self._signals < 2:
+            self._step(until - time.monotonic())
+
     def _stop(self) -> int:
         self._directory.update(state="stopping")
         self._log.info("stopping")
         # The hub and the keeper last: they read what happens to the keys until then.
         readers = [child for child in (self._hub, self._keeper) if child]
         others = [child for child in self._children if child not in self._workers and child not in readers]
+        self._await_keeper()
         groups = ((others, ROUTER_STOP_S_MAX), (self._workers, WORKER_STOP_S_MAX), (readers, READERS_STOP_S_MAX))
         for group, patience_s in groups:
             for child in group:
                 child.restart_at = None
-                child.signal(signal.SIGTERM)
+                self._end(child, False)
             until = time.monotonic() + patience_s
             while any(child.pid for child in group) and time.monotonic() < until and self._signals < 2:
                 self._step(until - time.monotonic())

@@ -11,7 +11,7 @@ import pytest
 import shmcache
 from shmcache.errors import ShmcacheError
 from tests.persistence.calls import begin_cold, keeper_call
-from tests.support.instance import RunningInstance, running_instance, wait_until
+from tests.support.instance import RunningInstance, remove_objects, running_instance, wait_until
 
 
 @pytest.fixture(params=["always", "everysec", "no"])
