@@ -14,7 +14,15 @@ from typing import Final
 from ..errors import DamagedFile
 from .blocks import BlockKind, BlockWriter, Cipher, Head, blocks_behind
 from .files import OS_FILES, Files
-from .segments import SegmentMeta, SegmentWriter, check_order, keep_aside, open_segment, segment_numbers, segment_path
+from .segments import (
+    SegmentMeta,
+    SegmentWriter,
+    check_order,
+    keep_aside,
+    open_segment,
+    segment_numbers,
+    segment_path,
+)
 from .snapshots import read_manifest, snapshot_folder, snapshot_numbers, verify_shard
 
 _ASIDE_MAX: Final = 1000
