@@ -1,5 +1,6 @@
 """Files that are not what was written: the right data, or DamagedFile with the name and the offset; nothing else, ever."""
 
+import itertools
 import json
 import random
 import shutil
@@ -95,7 +96,7 @@ def mutate(data: bytes, other: bytes, rng: random.Random) -> bytes:
 
 def swap_blocks(data: bytes, ends: list[int], rng: random.Random) -> bytes:
     """Whole blocks in another order, twice, or not at all."""
-    pieces = [data[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(ends)]
     at = rng.randrange(len(pieces))
     match rng.randrange(3):
         case 0:
