@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .folder import StoppedDir, existing_folder
+from .folder import DataKeyFile, StoppedDir, data_cipher, existing_folder
 from .options import Json
 from .outcome import REFUSED
 
@@ -80,6 +80,7 @@ def verify(data_dir: StoppedDir, as_json: Json = False) -> None:
 def repair(
     data_dir: StoppedDir,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")] = False,
+    data_key_file: DataKeyFile = "",
 ) -> None:
     """Make the folder of a stopped instance readable again: damage is cut out. What is cut off is kept beside, and no start reads it any more."""
     from shmcache.persistence.locking import folder_held
@@ -88,12 +89,14 @@ def repair(
 
     folder = existing_folder(data_dir)
     with folder_held(folder, "aof repair"):
-        report = inspect(folder)
+        # Without its key everything that is encrypted would look damaged.
+        cipher = data_cipher(folder, data_key_file)
+        report = inspect(folder, cipher)
         print(report.text)
         if report.is_sound:
             return
         if not yes:
             print("nothing is done without --yes: what is cut off is lost for every later start")
             raise typer.Exit(REFUSED)
-        _, kept = carry_out(folder)
+        _, kept = carry_out(folder, cipher)
     print("done; what was taken out is kept in " + ", ".join(map(str, kept)))

@@ -11,6 +11,19 @@ DataDir = Annotated[
 StoppedDir = Annotated[
     Path, typer.Option("--data-dir", envvar="SHMCACHE_DATA_DIR", help="The data folder of an instance that does not run.")
 ]
+DataKeyFile = Annotated[
+    str, typer.Option("--data-key-file", envvar="SHMCACHE_DATA_KEY_FILE", help="Of data that are encrypted.", show_default=False)
+]
+
+
+def data_cipher(folder: Path, key_file: str) -> Any:
+    """The keys of what is in a folder; None if nothing needs any. Raises ConfigError, WrongKey if what is there is encrypted with another one."""
+    from shmcache.persistence.recovery import check_keys
+    from shmcache.server.restoring import open_cipher
+
+    cipher = open_cipher(key_file)
+    check_keys(folder, cipher)
+    return cipher
 
 
 def keeper_call(name: str, call: str, arguments: dict[str, Any] | None = None, timeout: float = 5.0) -> Any:

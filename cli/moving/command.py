@@ -13,7 +13,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from ..folder import DataDir
+from ..folder import DataDir, DataKeyFile, data_cipher
 from ..options import Json
 from ..outcome import REFUSED
 
@@ -36,6 +36,7 @@ def export(
     data_dir: DataDir = None,
     number: Annotated[int | None, typer.Option("--number", help="With --data-dir: that snapshot as it is, without the log.", min=1)] = None,
     encoding: Annotated[Encoding, typer.Option("--format", help="Of the records.")] = Encoding.JSON,
+    data_key_file: DataKeyFile = "",
     as_json: Json = False,
 ) -> None:
     """Write all keys of an instance, or of a data folder, as a stream that other programs can read (docs/persistence.md)."""
@@ -48,7 +49,10 @@ def export(
 
     if number is not None and data_dir is None:
         raise ConfigError("--number goes with --data-dir: of a running instance the present state is exported")
-    source = FolderSource(existing_folder(data_dir), number) if data_dir is not None else LiveSource(name)
+    if data_dir is not None:
+        source: FolderSource | LiveSource = FolderSource(existing_folder(data_dir), number, data_cipher(data_dir, data_key_file))
+    else:
+        source = LiveSource(name)
     about = {"created_ms": time.time_ns() // 1_000_000, "source": source.about}
     with _output(file) as out, progress_bar("export", source.keys or None, "keys") as update:
         writer = StreamWriter(out, encoding.value, compressed=file.endswith(".zst"), about=about)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..folder import DataDir, StoppedDir, existing_folder, find_folder, keeper_call
+from ..folder import DataDir, DataKeyFile, StoppedDir, data_cipher, existing_folder, find_folder, keeper_call
 from ..moving.command import export, import_
 from ..options import Json
 from ..outcome import REFUSED
@@ -141,6 +141,7 @@ def verify(
     number: Annotated[int | None, typer.Argument(help="One snapshot and the log that follows it; without: all there is.", min=1)] = None,
     name: Name = "default",
     data_dir: DataDir = None,
+    data_key_file: DataKeyFile = "",
     as_json: Json = False,
 ) -> None:
     """Read every block of a snapshot and of the log that follows it. Damage is named by file and offset, and is exit code 1."""
@@ -150,8 +151,9 @@ def verify(
     from .checking import bytes_to_check, check, print_checked
 
     folder = find_folder(name, data_dir)
+    cipher = data_cipher(folder, data_key_file)
     with progress_bar("verify", bytes_to_check(folder, number)) as update:
-        found = check(folder, number, update, in_use=bool(holder_of(folder)))
+        found = check(folder, number, update, in_use=bool(holder_of(folder)), cipher=cipher)
     print_checked(found, as_json)
     raise typer.Exit(REFUSED if found.damage else 0)
 
@@ -186,6 +188,7 @@ def restore(
     until: Annotated[
         str | None, typer.Option("--until", help="Instead: say how to go back to a moment (`2026-11-24T18:00:00Z`, or unix seconds).")
     ] = None,
+    data_key_file: DataKeyFile = "",
 ) -> None:
     """Prepare the folder of a stopped instance, so that its next `serve --cold` begins with a snapshot; newer files are moved aside."""
     from shmcache.errors import ConfigError
@@ -201,8 +204,9 @@ def restore(
     if until is not None:
         return _explain(folder, until)
     assert number is not None
+    cipher = data_cipher(folder, data_key_file)
     with folder_held(folder, "snapshot restore"), progress_bar("verify", bytes_to_check(folder, number)) as update:
-        done = prepare(folder, number, update)
+        done = prepare(folder, number, update, cipher)
     if done.aside is not None:
         print(f"moved to {done.aside}: {len(done.snapshots)} newer snapshot(s), {len(done.segments)} file(s) of the log")
     print(
