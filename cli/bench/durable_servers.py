@@ -43,7 +43,7 @@ class OurServer:
     def __init__(self, folder: Path, keys: int, label: str = "", **options: Any) -> None:
         self.name = f"bench-{os.getpid()}{label}"
         memory = max(keys * 192 + (64 << 20), 128 << 20)
-        self._options = {
+        self.options = {
             "name": self.name, "workers": 1, "memory": memory, "pin": "false", "channels": "false", "listen": "tcp://127.0.0.1:0",
             "log_size": "64MB", "log_level": "warning", "data_dir": folder, "runtime_dir": folder.parent,
         } | options  # fmt: skip
@@ -58,7 +58,7 @@ class OurServer:
 
     def start(self) -> float:
         """Returns the seconds from the start of the process to the first answer, to a GET and to a SET."""
-        words = [f"--{name.replace('_', '-')}={value}" for name, value in self._options.items()]
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in self.options.items()]
         self._client = self._client or shmcache.Client(f"shm://{self.name}", timeout=60)
         began = time.perf_counter()
         self._process = subprocess.Popen(
