@@ -217,9 +217,10 @@ class BlockReader:
         """A block's records. Raises DamagedFile."""
         data, codec = block.stored, block.head.codec
         if codec & Codec.SEALED:
+            if "key" not in self.meta:
+                raise DamagedFile(self.name, block.offset, "an encrypted block in a file that is not encrypted")
             if self._cipher is None:
-                key = self.meta.get("key", "")
-                raise WrongKey(f"{self.name}: encrypted with key {key}, and no key was given: give --data-key-file")
+                raise WrongKey(f"{self.name}: encrypted with key {self.meta['key']}, and no key was given: give --data-key-file")
             try:
                 data = self._cipher.unseal(data, _context(self.file_id, block.head))
             except WrongKey as error:
