@@ -4,7 +4,6 @@ CURVE is a property of a whole ZeroMQ socket, and unix sockets stay plain: so th
 address is secured. Their client identities may be the same, hence each client's gets the front's mark.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import zmq
 
 from ..protocol.security import Security
 from .paths import remove_socket
-from .sockets import ConnectionCounter, keep_alive, limit_router
+from .sockets import ConnectionCounter, keep_alive, limit_router, listen
 
 Message = list[bytes]
 PLAIN, SECURED = b"p", b"s"
@@ -33,18 +32,7 @@ class Front:
 
     def bind(self, endpoint: str, gid: int) -> str:
         """Listen; returns the endpoint with the port in force. Raises zmq.ZMQError."""
-        if endpoint.startswith("ipc://"):
-            remove_socket(endpoint)
-        try:
-            self.socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-        if endpoint.startswith("ipc://") and gid >= 0:
-            os.chown(endpoint.removeprefix("ipc://"), -1, gid)
-            os.chmod(endpoint.removeprefix("ipc://"), 0o660)
-        bound = self.socket.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(bound, bytes)
-        return bound.rstrip(b"\0").decode()
+        return listen(self.socket, endpoint, gid)
 
 
 class Fronts:

@@ -40,7 +40,7 @@ from .paths import bell_path, remove_socket
 from .relay_calls import RelayCalls
 from .relay_wires import SocketWires, read_reply
 from .selecting import Selector
-from .sockets import keep_alive, limit_router
+from .sockets import keep_alive, limit_router, listen
 
 _START_S_MAX: Final = 60.0
 
@@ -79,25 +79,16 @@ class RelayProcess:
 
     def bind(self) -> tuple[str, str]:
         """Listen; returns the endpoints for other instances (empty without a tcp address). Raises zmq.ZMQError."""
-        remove_socket(self._settings["endpoint"])
-        self._admin.bind(self._settings["endpoint"])
-        if self._settings["gid"] >= 0:
-            path = self._settings["endpoint"].removeprefix("ipc://")
-            os.chown(path, -1, self._settings["gid"])
-            os.chmod(path, 0o660)
-        listen = self._settings["relay_listen"]
-        if not listen:
+        listen(self._admin, self._settings["endpoint"], self._settings["gid"])
+        address = self._settings["relay_listen"]
+        if not address:
             return "", ""
-        host, _, port = listen.rpartition(":")
+        host, _, port = address.rpartition(":")
         following = self._settings.get("log_listen") or (f"{host}:{int(port) + 1}" if int(port) else f"{host}:*")
         endpoints = []
-        for socket, endpoint in ((self._peers, listen if int(port) else f"{host}:*"), (self._log_socket, following)):
-            try:
-                self.security.server(socket, endpoint)
-                socket.bind(endpoint)
-            except zmq.ZMQError as error:
-                raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-            endpoints.append(socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode())
+        for socket, endpoint in ((self._peers, address if int(port) else f"{host}:*"), (self._log_socket, following)):
+            self.security.server(socket, endpoint)
+            endpoints.append(listen(socket, endpoint, -1))
         return endpoints[0], endpoints[1]
 
     def start(self, stop: StopFlag) -> Relay | None:

@@ -5,7 +5,6 @@ poller,
 plain bytes, one native call for the batch.
 """
 
-import os
 import time
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from ..protocol.needs import Ack
 from .child import StopFlag
 from .paths import remove_socket
 from .replicating import CALLS, Replicating, split_options
-from .sockets import ConnectionCounter, limit_router
+from .sockets import ConnectionCounter, limit_router, listen
 from .stats import worker_stats
 from .topology import topology
 
@@ -69,13 +68,7 @@ class Service:
 
     def bind(self) -> None:
         """Listen at the shard's endpoint; a dead predecessor's socket file is replaced."""
-        endpoint = self._settings["endpoint"]
-        remove_socket(endpoint)
-        self._socket.bind(endpoint)
-        if self._settings["gid"] >= 0:
-            path = endpoint.removeprefix("ipc://")
-            os.chown(path, -1, self._settings["gid"])
-            os.chmod(path, 0o660)
+        listen(self._socket, self._settings["endpoint"], self._settings["gid"])
 
     def run(self, stop: StopFlag) -> None:
         """Serve until `stop` is set."""

@@ -1,6 +1,7 @@
 """Settings of the server's ZeroMQ sockets, and how many peers each has."""
 
 import contextlib
+import os
 from typing import Final
 
 import zmq
@@ -11,6 +12,7 @@ from ..limits import (
     HIGH_WATER_MESSAGES,
     LISTEN_BACKLOG_CONNECTIONS,
 )
+from .paths import remove_socket
 
 
 def limit_router(socket: "zmq.Socket[bytes]", message_bytes: int) -> None:
@@ -23,6 +25,27 @@ def limit_router(socket: "zmq.Socket[bytes]", message_bytes: int) -> None:
     socket.linger = 0
     socket.handshake_ivl = HANDSHAKE_MS_MAX
     socket.backlog = LISTEN_BACKLOG_CONNECTIONS
+
+
+def listen(socket: "zmq.Socket[bytes]", endpoint: str, gid: int) -> str:
+    """Bind it; returns the endpoint with the port in force. At ipc a dead predecessor's file is replaced, and a group (`gid` >= 0) may connect.
+
+    Raises zmq.ZMQError that says where.
+    """
+    is_local = endpoint.startswith("ipc://")
+    if is_local:
+        remove_socket(endpoint)
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
+    if is_local and gid >= 0:
+        path = endpoint.removeprefix("ipc://")
+        os.chown(path, -1, gid)
+        os.chmod(path, 0o660)
+    bound = socket.getsockopt(zmq.LAST_ENDPOINT)
+    assert isinstance(bound, bytes)
+    return bound.rstrip(b"\0").decode()
 
 
 def keep_alive(socket: "zmq.Socket[bytes]") -> None:

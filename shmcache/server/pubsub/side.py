@@ -4,14 +4,13 @@ Two pairs, because CURVE is a property of a whole ZeroMQ socket and unix sockets
 way that a request came by depends what it may ask for.
 """
 
-import os
 from typing import Any, Final
 
 import zmq
 
 from ...protocol.security import Security
 from ..paths import remove_socket
-from ..sockets import ConnectionCounter, keep_alive, limit_router
+from ..sockets import ConnectionCounter, keep_alive, limit_router, listen
 from .table import TOPIC_BYTES_MAX
 
 BATCH_BYTES: Final = 1 << 20
@@ -51,18 +50,7 @@ class Side:
 
     def _bind(self, socket: Socket, endpoint: str) -> str:
         self._security.server(socket, endpoint)
-        if self.local:
-            remove_socket(endpoint)
-        try:
-            socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            raise zmq.ZMQError(error.errno, f"cannot listen at {endpoint}: {error.strerror}") from None
-        if self.local and self._settings["gid"] >= 0:
-            os.chown(endpoint.removeprefix("ipc://"), -1, self._settings["gid"])
-            os.chmod(endpoint.removeprefix("ipc://"), 0o660)
-        last = socket.getsockopt(zmq.LAST_ENDPOINT)
-        assert isinstance(last, bytes)
-        return last.rstrip(b"\0").decode()
+        return listen(socket, endpoint, self._settings["gid"])
 
     def subscription(self) -> tuple[bool, bytes] | None:
         """The next change of what somebody is subscribed to; None for a message that is none. Raises zmq.Again."""
