@@ -64,7 +64,7 @@ import posix_ipc
 
 from ..errors import InstanceExists, InstanceNotFound, LayoutMismatch, Unavailable
 from .names import directory_name, region_name
-from .small_regions import mapped, opened_read_only
+from .small_regions import mapped, opened
 
 DIRECTORY_LAYOUT_VERSION: Final = 2
 SLOTS: Final = 16384
@@ -271,7 +271,7 @@ class Directory:
         """Map the directory of an instance by name. Raises InstanceNotFound, LayoutMismatch, ConfigError
         (bad name).
         """
-        with opened_read_only(directory_name(instance), instance, f"no instance {instance!r} on this host") as fd:
+        with opened(directory_name(instance), instance, f"no instance {instance!r} on this host") as fd:
             return cls(instance, fd)
 
     @property

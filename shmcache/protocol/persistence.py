@@ -15,18 +15,14 @@ before that by the supervisor.
 """
 
 import mmap
-import os
 import secrets
 import struct
 from enum import IntEnum
 from typing import Final, Self
 
-import posix_ipc
-
-from ..errors import InstanceNotFound, NoSpace
 from .directory import SHARDS_MAX
 from .names import persistence_name
-from .small_regions import mapped
+from .small_regions import mapped, opened, taken
 
 PERSISTENCE_LAYOUT_VERSION: Final = 1
 _MAGIC: Final = b"SHMCKEEP"
@@ -97,36 +93,19 @@ class PersistenceRegion:
     @classmethod
     def open(cls, instance: str, *, writable: bool = False) -> Self:
         """Raises InstanceNotFound if the instance keeps nothing on disk, LayoutMismatch."""
-        try:
-            memory = posix_ipc.SharedMemory(persistence_name(instance), read_only=not writable)
-        except posix_ipc.ExistentialError:
-            raise InstanceNotFound(f"instance {instance!r} keeps nothing on disk (no --data-dir)") from None
-        try:
-            return cls(instance, memory.fd, writable=writable)
-        finally:
-            memory.close_fd()
+        absent = f"instance {instance!r} keeps nothing on disk (no --data-dir)"
+        with opened(persistence_name(instance), instance, absent, writable=writable) as fd:
+            return cls(instance, fd, writable=writable)
 
     @classmethod
     def take(cls, instance: str, shards: int, *, gid: int = -1) -> Self:
         """The supervisor's view: as an earlier run left it, or a new one with a new lineage. Raises NoSpace, LayoutMismatch."""
-        memory = posix_ipc.SharedMemory(persistence_name(instance), posix_ipc.O_CREAT, mode=0o600)
-        try:
-            if gid >= 0:
-                os.fchown(memory.fd, -1, gid)
-                os.fchmod(memory.fd, 0o640)
-            if os.pread(memory.fd, 8, 0) != _MAGIC:
-                try:
-                    os.posix_fallocate(memory.fd, 0, _BYTES)
-                except OSError as error:
-                    raise NoSpace(f"no room for the persistence region: {error.strerror}") from None
-                with mmap.mmap(memory.fd, _BYTES) as region:
-                    _HEADER.pack_into(region, 0, bytes(8), PERSISTENCE_LAYOUT_VERSION, shards)
-                    _U64.pack_into(region, _WORDS_AT + 8 * Word.LINEAGE, secrets.randbits(63) | 1)
-                    # The magic comes last: before it the region is nobody's.
-                    region[:8] = _MAGIC
-            return cls(instance, memory.fd, writable=True)
-        finally:
-            memory.close_fd()
+        def form(region: mmap.mmap) -> None:
+            _HEADER.pack_into(region, 0, bytes(8), PERSISTENCE_LAYOUT_VERSION, shards)
+            _U64.pack_into(region, _WORDS_AT + 8 * Word.LINEAGE, secrets.randbits(63) | 1)
+
+        with taken(persistence_name(instance), _MAGIC, _BYTES, gid, "the persistence region", form) as fd:
+            return cls(instance, fd, writable=True)
 
     def word(self, word: Word) -> int:
         return int(_U64.unpack_from(self._map, _WORDS_AT + 8 * word)[0])

@@ -20,7 +20,6 @@ Every word is written whole, by one aligned store. Positions and stamps only gro
 import dataclasses
 import json
 import mmap
-import os
 import secrets
 import struct
 import zlib
@@ -28,13 +27,10 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final, Literal, Self
 
-import posix_ipc
-
-from ..errors import NoSpace
 from ..limits import REPLICAS_MAX
 from .directory import SHARDS_MAX
 from .names import replication_name
-from .small_regions import mapped, opened_read_only
+from .small_regions import mapped, opened, taken
 
 REPLICATION_LAYOUT_VERSION: Final = 1
 _MAGIC: Final = b"SHMCREPL"
@@ -153,7 +149,7 @@ class ReplicationRegion:
     def open(cls, instance: str) -> Self:
         """Raises InstanceNotFound if the instance has no relay, LayoutMismatch."""
         absent = f"instance {instance!r} has no replication (no relay ever ran)"
-        with opened_read_only(replication_name(instance), instance, absent) as fd:
+        with opened(replication_name(instance), instance, absent) as fd:
             return cls(instance, fd)
 
     @classmethod
@@ -162,23 +158,11 @@ class ReplicationRegion:
 
         Raises NoSpace, LayoutMismatch.
         """
-        memory = posix_ipc.SharedMemory(replication_name(instance), posix_ipc.O_CREAT, mode=0o600)
-        try:
-            if gid >= 0:
-                os.fchown(memory.fd, -1, gid)
-                os.fchmod(memory.fd, 0o640)
-            if os.pread(memory.fd, 8, 0) != _MAGIC:
-                try:
-                    os.posix_fallocate(memory.fd, 0, _BYTES)
-                except OSError as error:
-                    raise NoSpace(f"no room for the replication region: {error.strerror}") from None
-                with mmap.mmap(memory.fd, _BYTES) as region:
-                    _HEADER.pack_into(region, 0, bytes(8), REPLICATION_LAYOUT_VERSION, shards)
-                    # The magic comes last: before it the region is nobody's.
-                    region[:8] = _MAGIC
-            region_ = cls(instance, memory.fd, writable=True)
-        finally:
-            memory.close_fd()
+        def form(region: mmap.mmap) -> None:
+            _HEADER.pack_into(region, 0, bytes(8), REPLICATION_LAYOUT_VERSION, shards)
+
+        with taken(replication_name(instance), _MAGIC, _BYTES, gid, "the replication region", form) as fd:
+            region_ = cls(instance, fd, writable=True)
         if region_.identity() is None:
             region_.store_identity(new_identity())
         return region_
