@@ -62,6 +62,23 @@ def raw_reply(url: str | None, words: list[bytes], timeout: float) -> Any:
     return reply
 
 
+def process_endpoint(name: str, part: str) -> str:
+    """Where the relay or the keeper (`part`) of an instance on this host listens. Raises InstanceNotFound."""
+    from shmcache.protocol.directory import Directory
+    from shmcache.server.paths import ipc_endpoint, socket_folder
+
+    directory = Directory.open(name)
+    snapshot = directory.snapshot()
+    directory.close()
+    return ipc_endpoint(socket_folder(snapshot), name, part)
+
+
+def call_process(name: str, part: str, call: str, arguments: dict[str, Any] | None = None, timeout: float = 5.0) -> Any:
+    """A control call to that process. Raises InstanceNotFound, and what `ControlChannel.call` does."""
+    with ControlChannel(timeout) as channel:
+        return channel.call(process_endpoint(name, part), call, arguments)
+
+
 class ControlChannel:
     """Control calls over one DEALER per endpoint, one call at a time."""
 

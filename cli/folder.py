@@ -29,24 +29,17 @@ def data_cipher(folder: Path, key_file: str) -> Any:
 def keeper_call(name: str, call: str, arguments: dict[str, Any] | None = None, timeout: float = 5.0) -> Any:
     """A control call to an instance's keeper. Raises InstanceNotFound if there is none, Unavailable, CacheTimeout, ResponseError."""
     from shmcache.errors import InstanceNotFound, Unavailable
-    from shmcache.protocol.directory import Directory
     from shmcache.protocol.persistence import PersistenceRegion
-    from shmcache.server.paths import ipc_endpoint, socket_folder
     from shmcache.server.regions import supervisor_alive
 
-    from .connection import ControlChannel
+    from .connection import call_process, process_endpoint
 
     if not supervisor_alive(name):
         raise InstanceNotFound(f"instance {name!r} is not running; for what it left on disk name its folder with --data-dir")
     PersistenceRegion.open(name).close()
-    directory = Directory.open(name)
-    snapshot = directory.snapshot()
-    directory.close()
-    endpoint = ipc_endpoint(socket_folder(snapshot), name, "keeper")
-    if not Path(endpoint.removeprefix("ipc://")).exists():
+    if not Path(process_endpoint(name, "keeper").removeprefix("ipc://")).exists():
         raise Unavailable(f"the keeper of instance {name!r} is not up (yet)")
-    with ControlChannel(timeout) as channel:
-        return channel.call(endpoint, call, arguments)
+    return call_process(name, "keeper", call, arguments, timeout)
 
 
 def existing_folder(path: Path) -> Path:

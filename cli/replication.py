@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,22 +20,16 @@ def register(app: typer.Typer) -> None:
 
 def relay_call(name: str, call: str, arguments: dict[str, Any] | None = None, timeout: float = 5.0, *, start: bool = False) -> Any:
     """A control call to the relay of an instance on this host; with `start` the relay is started if there is none."""
-    from shmcache.protocol.directory import Directory
-    from shmcache.server.paths import ipc_endpoint, socket_folder
-    from shmcache.server.requests import ask_supervisor
+    from .connection import call_process, process_endpoint
 
-    from .connection import ControlChannel
-
-    directory = Directory.open(name)
-    snapshot = directory.snapshot()
-    directory.close()
-    folder = socket_folder(snapshot)
     if start:
+        from shmcache.server.requests import ask_supervisor
+
+        folder = Path(process_endpoint(name, "relay").removeprefix("ipc://")).parent
         until = time.monotonic() + timeout
         while not ask_supervisor(folder, name, "start", role="relay")["ready"] and time.monotonic() < until:
             time.sleep(0.05)
-    with ControlChannel(timeout) as channel:
-        return channel.call(ipc_endpoint(folder, name, "relay"), call, arguments)
+    return call_process(name, "relay", call, arguments, timeout)
 
 
 def replicas(name: Name = "default", as_json: Json = False, timeout: Timeout = 5.0) -> None:

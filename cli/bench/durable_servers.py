@@ -15,9 +15,8 @@ import shmcache
 from shmcache.errors import ShmcacheError, Unavailable
 from shmcache.protocol.directory import Directory, DirectorySnapshot
 from shmcache.server import regions
-from shmcache.server.paths import ipc_endpoint, socket_folder
 
-from ..connection import ControlChannel
+from ..connection import call_process
 from .generator import OurGenerator, RedisGenerator
 from .peers import PeerMissing, program
 from .region import VALUE, key_of
@@ -96,8 +95,7 @@ class OurServer:
         return OurGenerator(self.endpoint, keys)
 
     def keeper(self, call: str) -> Any:
-        with ControlChannel(SAVE_S_MAX) as channel:
-            return channel.call(ipc_endpoint(socket_folder(self.snapshot()), self.name, "keeper"), call)
+        return call_process(self.name, "keeper", call, timeout=SAVE_S_MAX)
 
     def save(self) -> None:
         self.keeper("save")

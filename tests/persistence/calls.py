@@ -3,19 +3,13 @@
 import subprocess
 from typing import Any
 
-from cli.connection import ControlChannel
-from shmcache.protocol.directory import Directory
-from shmcache.server.paths import ipc_endpoint, socket_folder
+from cli.connection import call_process
 from tests.support.instance import STOP_S_MAX, RunningInstance, remove_objects
 
 
 def keeper_call(instance: RunningInstance, call: str, **arguments: Any) -> Any:
     """A control call to the keeper."""
-    directory = Directory.open(instance.name)
-    snapshot = directory.snapshot()
-    directory.close()
-    with ControlChannel(20) as channel:
-        return channel.call(ipc_endpoint(socket_folder(snapshot), instance.name, "keeper"), call, arguments)
+    return call_process(instance.name, "keeper", call, arguments, 20)
 
 
 def begin_cold(instance: RunningInstance, **options: Any) -> None:
