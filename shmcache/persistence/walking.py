@@ -68,17 +68,16 @@ class Walk:
         level: int,
         cipher: Cipher | None,
         first_segment: int,
-        finish: Callable[[Manifest], Manifest],
         fields: dict[str, Any],
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        """`finish` may complete the manifest, in the thread, before it is written; `fields`: its instance, lineage, release, key.
+        """`fields` of the manifest: its instance, lineage, release, key.
 
         Raises OSError.
         """
         self.number, self.base_of = number, first_segment
         self._snapshot = SnapshotWriter(files, folder, number, level=level, cipher=cipher)
-        self._reader, self._shards, self._finish, self._fields = reader, shards, finish, fields
+        self._reader, self._shards, self._fields = reader, shards, fields
         self._thread = WriterThread(prepare)
         self._shard = -1
         self._writer: ShardWriter | None = None
@@ -140,7 +139,6 @@ class Walk:
             first_segment=self.base_of,
             **self._fields,
         )
-        manifest = self._finish(manifest)
         self._snapshot.finish(manifest)
         self.manifest = manifest
         self.done = True

@@ -42,7 +42,7 @@ from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
 from .restoring import open_cipher
 from .selecting import Selector
-from .sockets import limit_router
+from .sockets import limit_router, listen
 from .stats import process_stats
 
 if TYPE_CHECKING:
@@ -89,12 +89,7 @@ class Keeper:
 
         Raises DamagedFile, OSError.
         """
-        remove_socket(self._settings["endpoint"])
-        self._admin.bind(self._settings["endpoint"])
-        if self._settings["gid"] >= 0:
-            path = self._settings["endpoint"].removeprefix("ipc://")
-            os.chown(path, -1, self._settings["gid"])
-            os.chmod(path, 0o660)
+        listen(self._admin, self._settings["endpoint"], self._settings["gid"])
         until = time.monotonic() + _START_S_MAX
         while True:
             snapshot = self._directory.snapshot()
@@ -144,8 +139,7 @@ class Keeper:
             self._rebase("what is on disk does not lead to the data in memory")
         self._selector.add(self._admin, self._on_call)
         self._selector.add_bell(self._bell.fileno(), self._bell.silence)
-        every = self._settings["snapshot_every_ms"] / 1000
-        self._next_snapshot = time.monotonic() + every if every else float("inf")
+        self._schedule()
         return True
 
     def _open_tailers(self, starts: dict[int, int]) -> bool:
@@ -287,7 +281,6 @@ class Keeper:
                 level=self._settings["snapshot_level"],
                 cipher=self._cipher,
                 first_segment=segment,
-                finish=lambda manifest: manifest,
                 fields=fields,
                 prepare=lambda: os.setpriority(os.PRIO_PROCESS, 0, _NICE),
             )
@@ -342,9 +335,7 @@ class Keeper:
         self._region.store(Word.SNAPSHOTTING, 0)
         self._log.error("snapshot failed", reason=self.last_error)
         self._retry_at = time.monotonic() + PERSISTENCE_RETRY_MS / 1000
-        self._next_snapshot = max(self._next_snapshot, self._retry_at) if self._next_snapshot != float("inf") else self._next_snapshot
-        if self._next_snapshot < self._retry_at:
-            self._next_snapshot = self._retry_at
+        self._next_snapshot = max(self._next_snapshot, self._retry_at)
         self._records_since = 0
         self._answer_waiting(ShmcacheError(f"snapshot failed: {self.last_error}"))
 

@@ -104,8 +104,8 @@ def find_data(config: "Config", plan: "Plan", log: Any) -> Found:
         raise ConfigError("until: there are data in /dev/shm: give --cold to begin with those of that time instead")
     if warm:
         return Found(warm)
-    _fetch(config, folder, log)
-    check_keys(folder, cipher)
+    if _fetch(config, folder, log):
+        check_keys(folder, cipher)
     scan = close_open_segments(OS_FILES, folder, cipher, log)
     restore = find_restore(folder, until_ms, cipher)
     if trouble is not None:
@@ -124,11 +124,11 @@ def find_data(config: "Config", plan: "Plan", log: Any) -> Found:
     return Found(frozenset(), restore, followed_from(restore, scan) if restore else None)
 
 
-def _fetch(config: "Config", folder: Path, log: Any) -> None:
-    """Fill an empty data folder from the archive, if one is given. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
+def _fetch(config: "Config", folder: Path, log: Any) -> bool:
+    """Fill an empty data folder from the archive, if one is given; whether it did. Raises ArchiveError, ConfigError, DamagedFile, OSError."""
     url = config.persistence.restore
     if not url and not (folder / FETCHING).exists():
-        return
+        return False
     # Most starts need neither this nor the library behind it.
     from ..persistence.fetching import Fetching, is_empty, unfinished
 
@@ -137,8 +137,10 @@ def _fetch(config: "Config", folder: Path, log: Any) -> None:
         raise ConfigError(f"restore: one from {begun} into {folder} is not finished: give --restore {begun} again, or empty the folder")
     if url and (begun or is_empty(folder)):
         Fetching(url, folder, OS_FILES, log, config.persistence.until).run()
-    elif url:
+        return True
+    if url:
         log.info("the data folder has data: nothing is fetched from the archive", data_dir=str(folder), restore=url)
+    return False
 
 
 def begin_as_replica(config: "Config", plan: "Plan", found: Found) -> None:

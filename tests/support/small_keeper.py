@@ -134,7 +134,7 @@ class SmallKeeper:
         try:
             self._walk = Walk(
                 self._files, self._folder, (numbers[-1] if numbers else 0) + 1, self._life.shards.reader, self._shards, level=1,
-                cipher=None, first_segment=segment, finish=lambda manifest: manifest, fields=fields,
+                cipher=None, first_segment=segment, fields=fields,
             )  # fmt: skip
         except OSError:
             if is_base:
