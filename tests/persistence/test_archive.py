@@ -18,7 +18,8 @@ from shmcache.persistence.archiving import Archiver, Wanted
 from shmcache.persistence.segments import segment_numbers
 from tests.persistence.calls import begin_cold, keeper_call, refusal
 from tests.support.instance import RunningInstance, running_instance, wait_until
-from tests.support.object_store import S3, Valve, environment, free_port, s3_server
+from tests.support.object_store import S3, environment, free_port, s3_server
+from tests.support.valve import Valve
 
 
 @pytest.fixture(scope="module")
