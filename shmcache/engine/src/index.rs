@@ -50,6 +50,7 @@ pub fn bounded(steps: &mut u32) {
 pub struct Moved {
     pub keys: u64,
     pub tombstones: u64,
+    pub parts: u64,
 }
 
 pub struct Index {
@@ -354,9 +355,12 @@ impl Index {
         self.end_change(map, old);
         self.trim(map, heap, hints, old);
         let tombstones = go.iter().filter(|&&(word, _)| IndexWord(word).is_tombstone()).count() as u64;
+        let is_part = |word: u64| Meta(map.load(IndexWord(word).offset().0 + WORD)).is_part();
+        let parts = go.iter().filter(|&&(word, _)| is_part(word)).count() as u64;
         Ok(Moved {
-            keys: go.len() as u64 - tombstones,
+            keys: go.len() as u64 - tombstones - parts,
             tombstones,
+            parts,
         })
     }
 

@@ -11,6 +11,7 @@
 mod bindings;
 pub mod bucket;
 pub mod clock;
+pub mod compact;
 pub mod commands;
 pub mod deadlines;
 pub mod failpoint;
@@ -21,6 +22,7 @@ pub mod layout;
 pub mod log;
 pub mod memory;
 pub mod owner;
+pub mod parts;
 pub mod reader;
 pub mod slots;
 pub mod sync;

@@ -309,7 +309,7 @@ impl ShardReader {
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
                     }
-                    if self.is_live(Glimpse {
+                    if !meta.is_part() && self.is_live(Glimpse {
                         offset: word.offset(),
                         meta,
                     }) {

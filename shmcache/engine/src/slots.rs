@@ -66,6 +66,9 @@ fn hash_tag(key: &[u8]) -> &[u8] {
 
 #[inline]
 pub fn slot_of(key: &[u8]) -> u16 {
+    if crate::parts::is_part_key(key) {
+        return crate::parts::slot_in(key) % SLOT_COUNT as u16;
+    }
     crc16(hash_tag(key)) % SLOT_COUNT as u16
 }
 

@@ -56,6 +56,7 @@ fn commands(py: Python) -> PyResult<Bound<PyTuple>> {
         "split",
         "family",
         "summary",
+        "numkeys",
     ];
     let row = namedtuple.call1(("CommandSpec", fields))?;
     row.setattr("__module__", "shmcache._engine")?;
@@ -80,6 +81,7 @@ fn commands(py: Python) -> PyResult<Bound<PyTuple>> {
                 spec.split,
                 FAMILIES[spec.family],
                 spec.summary,
+                spec.numkeys,
             ))
         })
         .collect::<PyResult<Vec<_>>>()?;

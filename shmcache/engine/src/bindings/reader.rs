@@ -7,7 +7,7 @@ use crate::clock::now_ms;
 use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
 use crate::commands::table::{self, Command};
-use crate::commands::{glob, read, reply::Sink, resolve, Fail};
+use crate::commands::{glob, read_local, reply::Sink, resolve, Fail};
 use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
@@ -181,7 +181,7 @@ impl PyReader {
                 spec.name
             )));
         } else if spec.keys.0 != 0 {
-            read::run(&mut local, spec.command, &args, &mut sink)
+            read_local(&mut local, spec, &args, &mut sink)
         } else {
             local.over_all_shards(spec.command, &args, &mut sink)
         };
@@ -270,6 +270,8 @@ struct Local<'a> {
 }
 
 impl View for Local<'_> {
+    const CONCURRENT: bool = true;
+
     fn time_ms(&mut self) -> u64 {
         now_ms()
     }

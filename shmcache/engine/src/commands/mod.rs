@@ -2,19 +2,26 @@
 
 pub mod batch;
 pub mod glob;
+mod hashes;
+mod lists;
 mod names;
 pub mod number;
+mod parts;
 pub mod read;
 pub mod reply;
 pub mod scan;
 mod server;
+mod sets;
 pub mod table;
 mod write;
+mod zsets;
 
 use crate::layout::Kind;
+use crate::owner::large::WrongKind;
 use crate::owner::{Owner, Refused};
+use crate::parts::is_reserved;
 use crate::slots::slot_of;
-use read::Busy;
+use read::{Busy, View};
 use reply::Sink;
 use std::borrow::Cow;
 use table::{Command, Spec};
@@ -53,10 +60,17 @@ impl From<Refused> for Fail {
         match refused {
             Refused::OutOfMemory => Fail::new("OOM", "command not allowed when used memory > 'maxmemory'"),
             Refused::NoSpace => Fail::new("NOSPACE", "the host has no memory left for the region (/dev/shm is full)"),
+            Refused::NameTooLong => Fail::new("LIMIT", "a field or member of a large collection has at most 65522 bytes"),
             Refused::KeyTooLong => Fail::new("LIMIT", "the key is longer than 65536 bytes"),
             Refused::ValueTooLong => Fail::new("LIMIT", "the value is longer than 512 MB"),
             Refused::GroupTooLarge => Fail::new("LIMIT", "the transaction's records take more than half of the write log"),
         }
+    }
+}
+
+impl From<WrongKind> for Fail {
+    fn from(_: WrongKind) -> Fail {
+        Fail::wrong_type()
     }
 }
 
@@ -85,6 +99,9 @@ pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
             spec.name.to_lowercase()
         )));
     }
+    if spec.key_positions(args).any(|at| is_reserved(args[at])) {
+        return Err(Fail::new("LIMIT", "keys that begin with ff 50 00 ff are kept for the parts of large collections"));
+    }
     Ok(spec)
 }
 
@@ -93,7 +110,9 @@ impl Owner {
     #[inline]
     pub fn run(&mut self, spec: &Spec, args: &Args, out: &mut impl Sink) {
         let mark = out.mark();
-        if let Err(fail) = self.try_run(spec, args, out) {
+        let result = self.try_run(spec, args, out);
+        self.unpin();
+        if let Err(fail) = result {
             out.rewind(mark);
             self.counters.errors += 1;
             out.error(fail.code, &fail.message);
@@ -106,7 +125,7 @@ impl Owner {
             return Err(Fail::new("READONLY", self.refusal()));
         }
         if self.has_slots() {
-            for at in spec.key_positions(args.len()) {
+            for at in spec.key_positions(args) {
                 let slot = slot_of(args[at]);
                 if !self.owns_slot(slot) {
                     return Err(Fail::new("MOVED", format!("slot {slot} belongs to another shard")));
@@ -117,7 +136,14 @@ impl Owner {
             return Err(Fail::err(format!("{} has no key: not allowed in a transaction", spec.name)));
         }
         if spec.flags & table::LOCAL != 0 && spec.keys.0 != 0 {
-            return read::run(self, spec.command, args, out);
+            return read_local(self, spec, args, out);
+        }
+        match spec.family {
+            table::HASH => return hashes::run(self, spec.command, args, out),
+            table::LIST => return lists::run(self, spec.command, args, out),
+            table::SET => return sets::run(self, spec.command, args, out),
+            table::ZSET => return zsets::run(self, spec.command, args, out),
+            _ => {}
         }
         match spec.command {
             Command::Scan | Command::Keys | Command::Randomkey | Command::Dbsize => scan::run(self, spec.command, args, out),
@@ -127,7 +153,19 @@ impl Owner {
     }
 }
 
-/// The only kind so far that string commands accept.
+/// Run a command flagged LOCAL that has a key.
+#[inline]
+pub fn read_local<V: View, S: Sink>(view: &mut V, spec: &Spec, args: &Args, out: &mut S) -> Result<(), Fail> {
+    match spec.family {
+        table::HASH => hashes::read(view, spec.command, args, out),
+        table::LIST => lists::read(view, spec.command, args, out),
+        table::SET => sets::read(view, spec.command, args, out),
+        table::ZSET => zsets::read(view, spec.command, args, out),
+        _ => read::run(view, spec.command, args, out),
+    }
+}
+
+/// The only kind that string commands accept.
 #[inline]
 pub fn expect_string(kind_code: u8) -> Result<(), Fail> {
     if kind_code == Kind::String as u8 {

@@ -4,7 +4,9 @@ use super::number::int_arg;
 use super::reply::Sink;
 use super::{Args, Fail};
 use crate::layout::Kind;
+use crate::owner::collections::root_id;
 use crate::owner::Owner;
+use crate::slots::slot_of;
 
 fn no_such_key() -> Fail {
     Fail::err("no such key")
@@ -21,6 +23,13 @@ pub fn rename(owner: &mut Owner, args: &Args, replace: bool) -> Result<bool, Fai
     }
     let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
     let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
+    if kind.is_collection() && root_id(&value).is_some() && slot_of(args[1]) != slot_of(args[2]) {
+        // Its parts lie in the slot of its key: they are written anew.
+        let elements = owner.elements(args[1], kind, entry);
+        owner.store(args[2], kind, &elements, deadline)?;
+        owner.remove(args[1]);
+        return Ok(true);
+    }
     owner.grouped(|owner| {
         owner.put(args[2], kind, &value, deadline)?;
         owner.remove(args[1]);
@@ -56,7 +65,12 @@ pub fn copy(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
     }
     let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
     let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
-    owner.put(args[2], kind, &value, deadline)?;
+    if kind.is_collection() && root_id(&value).is_some() {
+        let elements = owner.elements(args[1], kind, entry);
+        owner.store(args[2], kind, &elements, deadline)?;
+    } else {
+        owner.put(args[2], kind, &value, deadline)?;
+    }
     out.flag(true);
     Ok(())
 }

@@ -57,6 +57,8 @@ pub struct Seen<'a> {
 }
 
 pub trait View {
+    /// Somebody else may change what is looked at between two looks.
+    const CONCURRENT: bool;
     fn time_ms(&mut self) -> u64;
     /// Look at a key's live entry; it counts as an access.
     fn look<T>(&mut self, key: &[u8], part: Part, visit: impl FnOnce(Option<Seen>) -> T) -> Result<T, Busy>;
@@ -65,6 +67,8 @@ pub trait View {
 }
 
 impl View for Owner {
+    const CONCURRENT: bool = false;
+
     fn time_ms(&mut self) -> u64 {
         self.now_ms
     }

@@ -12,6 +12,8 @@ pub const IDEMPOTENT: u32 = 16;
 pub const LOCAL: u32 = 32;
 /// Has no key: concerns every shard.
 pub const ALL_SHARDS: u32 = 64;
+/// Waits for an element if there is none. The engine tries once and answers nil; whoever serves the client asks again when the key changed.
+pub const BLOCKING: u32 = 128;
 
 pub const FLAG_NAMES: &[(u32, &str)] = &[
     (WRITE, "write"),
@@ -21,10 +23,20 @@ pub const FLAG_NAMES: &[(u32, &str)] = &[
     (IDEMPOTENT, "idempotent"),
     (LOCAL, "local"),
     (ALL_SHARDS, "all_shards"),
+    (BLOCKING, "blocking"),
 ];
 
 /// Families of the latency histograms.
-pub const FAMILIES: &[&str] = &["read", "write", "counter", "expiry", "scan", "keyspace", "server"];
+pub const FAMILIES: &[&str] = &["read", "write", "counter", "expiry", "scan", "keyspace", "server", "hash", "list", "set", "zset"];
+
+/// Numbers of families whose commands have a module of their own.
+pub const HASH: usize = family("hash");
+pub const LIST: usize = family("list");
+pub const SET: usize = family("set");
+pub const ZSET: usize = family("zset");
+
+/// Commands that say how many keys come: position of that number. The keys follow it.
+const NUMKEYS: &[(&str, usize)] = &[];
 
 pub struct Spec {
     pub command: Command,
@@ -33,6 +45,8 @@ pub struct Spec {
     pub arity: i32,
     /// First key, last key, step: counted from the name; (0, 0, 0) without keys; last -1 is the last argument.
     pub keys: (i32, i32, i32),
+    /// Position of the argument that says how many keys follow it; 0: there is none.
+    pub numkeys: usize,
     pub flags: u32,
     /// How one command over several shards is split and merged.
     pub split: &'static str,
@@ -43,19 +57,38 @@ pub struct Spec {
 const fn family(name: &str) -> usize {
     let mut index = 0;
     while index < FAMILIES.len() {
-        let (known, wanted) = (FAMILIES[index].as_bytes(), name.as_bytes());
-        if known.len() == wanted.len() {
-            let mut at = 0;
-            while at < known.len() && known[at] == wanted[at] {
-                at += 1;
-            }
-            if at == known.len() {
-                return index;
-            }
+        if same(FAMILIES[index], name) {
+            return index;
         }
         index += 1;
     }
     panic!("no such family")
+}
+
+const fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < one.len() {
+        if one[at] != other[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+const fn numkeys_of(name: &str) -> usize {
+    let mut index = 0;
+    while index < NUMKEYS.len() {
+        if same(NUMKEYS[index].0, name) {
+            return NUMKEYS[index].1;
+        }
+        index += 1;
+    }
+    0
 }
 
 macro_rules! commands {
@@ -66,7 +99,7 @@ macro_rules! commands {
 
         /// All commands, sorted by name; the position is the command's number.
         pub const COMMANDS: &[Spec] = &[$(Spec {
-            command: Command::$id, name: $name, arity: $arity, keys: ($first, $last, $step), flags: $($flag)|*, split: $split,
+            command: Command::$id, name: $name, arity: $arity, keys: ($first, $last, $step), numkeys: numkeys_of($name), flags: $($flag)|*, split: $split,
             family: family($family), summary: $summary,
         }),*];
     };
@@ -92,6 +125,13 @@ commands! {
     Getrange    "GETRANGE"     4 (1 1 1) [READONLY | LOCAL] "none" "read" "Part of a value, both ends included, negative from the end.";
     Getset      "GETSET"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value; the old one.";
     Getstamp    "GETSTAMP"     2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "[value, stamp] for SET ... IFSTAMP.";
+    Hdel        "HDEL"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "hash" "Delete fields; how many there were.";
+    Hexists     "HEXISTS"      3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Whether a field exists.";
+    Hget        "HGET"         3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "A field's value.";
+    Hgetall     "HGETALL"      2 (1 1 1) [READONLY] "none" "hash" "All fields and values.";
+    Hlen        "HLEN"         2 (1 1 1) [READONLY | FAST] "none" "hash" "Number of fields.";
+    Hmget       "HMGET"       -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Values of fields.";
+    Hset        "HSET"        -4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields; how many are new.";
     Incr        "INCR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add one to an integer.";
     Incrby      "INCRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to an integer.";
     Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
@@ -126,7 +166,7 @@ commands! {
 /// The row of a command by its name in any case.
 #[inline]
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    let mut upper = [0u8; 16];
+    let mut upper = [0u8; 24];
     if name.len() > upper.len() {
         return None;
     }
@@ -150,19 +190,29 @@ impl Spec {
         }
     }
 
-    /// Positions of the keys among `arguments` arguments, the name being number 0.
+    /// Positions of the keys among the arguments, the name being number 0. A number of keys that is wrong names none: the command refuses it.
     #[inline]
-    pub fn key_positions(&self, arguments: usize) -> std::iter::StepBy<std::ops::Range<usize>> {
+    pub fn key_positions(&self, args: &[&[u8]]) -> impl Iterator<Item = usize> + use<> {
         let (first, last, step) = self.keys;
-        if first == 0 {
-            return (0..0).step_by(1);
-        }
-        let end = if last < 0 {
-            (arguments as i32 + last + 1) as usize
+        let fixed = if first == 0 {
+            (0..0).step_by(1)
         } else {
-            (last as usize + 1).min(arguments)
+            let end = if last < 0 {
+                (args.len() as i32 + last + 1).max(0) as usize
+            } else {
+                (last as usize + 1).min(args.len())
+            };
+            (first as usize..end).step_by(step as usize)
         };
-        (first as usize..end).step_by(step as usize)
+        let told = match self.numkeys {
+            0 => 0..0,
+            at => {
+                let count = args.get(at).and_then(|text| super::number::parse_int(text)).unwrap_or(0);
+                let rest = args.len().saturating_sub(at + 1);
+                at + 1..at + 1 + usize::try_from(count).unwrap_or(0).min(rest)
+            }
+        };
+        fixed.chain(told)
     }
 }
 
@@ -191,9 +241,9 @@ mod tests {
 
     #[test]
     fn key_positions_follow_the_row() {
-        assert_eq!(find(b"MSET").unwrap().key_positions(5).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(find(b"DEL").unwrap().key_positions(4).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(find(b"RENAME").unwrap().key_positions(3).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(find(b"PING").unwrap().key_positions(1).count(), 0);
+        assert_eq!(find(b"MSET").unwrap().key_positions(&[b"x".as_slice(); 5]).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(find(b"DEL").unwrap().key_positions(&[b"x".as_slice(); 4]).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(find(b"RENAME").unwrap().key_positions(&[b"x".as_slice(); 3]).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(find(b"PING").unwrap().key_positions(&[b"x".as_slice()]).count(), 0);
     }
 }

@@ -57,6 +57,8 @@ pub const NODE: u64 = 376;
 pub const TOMBSTONE_LIFE_MS: u64 = 384;
 /// Entries of the kind Tombstone; KEYS does not count them.
 pub const TOMBSTONES: u64 = 392;
+/// Parts of large collections; KEYS does not count them.
+pub const PARTS: u64 = 400;
 
 /// Flush marks, two words each (`owner/marks.rs`): a flush is remembered here instead of by a tombstone for each key.
 pub const FLUSH_MARKS: u64 = 512;

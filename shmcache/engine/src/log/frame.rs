@@ -17,7 +17,7 @@
 use super::record::{Effect, Record, Regrouped};
 use super::ring;
 use super::tailer::{read_groups, LogTailer, TailError};
-use crate::layout::{header, log, WORD};
+use crate::layout::{header, log, Kind, WORD};
 use crate::reader::{ShardReader, Unread};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -182,6 +182,7 @@ fn write_value(reader: &ShardReader, record: &Record, out: &mut Vec<u8>) -> Resu
         }
         let set = Record {
             effect: Effect::Set,
+            kind: Kind::from_code(glimpse.meta.kind_code()).unwrap_or(Kind::String),
             value: &[],
             ..*record
         };

@@ -4,7 +4,7 @@
 //!  word 0   length, bytes, a multiple of 8 (32) | CRC-32C of all that follows (32)
 //!  word 1   sequence number, dense per shard
 //!  word 2   stamp
-//!  word 3   epoch (32) | node (16) | kind (8) | flags (8)
+//!  word 3   epoch (32) | node (16) | effect (8) | kind of the value, 0 = string (4) | flags (4)
 //!  word 4   key bytes (32) | value bytes (32)
 //!  word 5   deadline, unix ms; 0 = none
 //!  key      padded with zeros to a multiple of 8
@@ -12,18 +12,20 @@
 //! ```
 //! A filler at the ring's end, where the next record does not fit, is word 0 alone with FILLER in its length's top bit.
 
-use crate::layout::{padded, Origin, WORD};
+use crate::layout::{padded, Kind, Origin, WORD};
 
 pub const HEADER_BYTES: u64 = 6 * WORD;
 pub const FILLER: u32 = 1 << 31;
 /// More records of the same atomic group follow.
 pub const FLAG_MORE: u8 = 1;
+/// The upper half of the flags' byte is the value's kind.
+const KIND_SHIFT: u32 = 4;
 
 /// What a record did. Numbers are stored: never reuse one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Effect {
-    /// The key has this string value and deadline.
+    /// The key has this value, of this kind, and this deadline.
     Set = 1,
     Delete = 2,
     /// The key's deadline is now this; its value is unchanged.
@@ -73,6 +75,8 @@ pub struct Record<'a> {
     pub epoch: u32,
     pub node: u16,
     pub effect: Effect,
+    /// Of the value; String where there is none.
+    pub kind: Kind,
     pub more: bool,
     pub deadline: u64,
     pub key: &'a [u8],
@@ -119,7 +123,8 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(&self.seq.to_le_bytes());
         out.extend_from_slice(&self.stamp.to_le_bytes());
-        let flags = if self.more { FLAG_MORE } else { 0 };
+        let kind = if self.kind == Kind::String { 0 } else { self.kind as u8 };
+        let flags = kind << KIND_SHIFT | if self.more { FLAG_MORE } else { 0 };
         let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.effect as u64) << 48 | (flags as u64) << 56;
         out.extend_from_slice(&word3.to_le_bytes());
         out.extend_from_slice(&(self.key.len() as u64 | (value_bytes as u64) << 32).to_le_bytes());
@@ -147,6 +152,11 @@ impl<'a> Record<'a> {
             return Err("its parts do not add up to its length");
         }
         let effect = Effect::from_code((word(3) >> 48) as u8).ok_or("its kind is unknown")?;
+        let flags = (word(3) >> 56) as u8;
+        let kind = match flags >> KIND_SHIFT {
+            0 => Kind::String,
+            code => Kind::from_code(code).ok_or("the kind of its value is unknown")?,
+        };
         let key_at = HEADER_BYTES as usize;
         let value_at = key_at + padded(key_bytes as u64) as usize;
         let record = Record {
@@ -155,7 +165,8 @@ impl<'a> Record<'a> {
             epoch: word(3) as u32,
             node: (word(3) >> 32) as u16,
             effect,
-            more: (word(3) >> 56) as u8 & FLAG_MORE != 0,
+            kind,
+            more: flags & FLAG_MORE != 0,
             deadline: word(5),
             key: &data[key_at..key_at + key_bytes],
             value: &data[value_at..value_at + value_bytes],
@@ -252,6 +263,7 @@ mod tests {
             epoch: 3,
             node: 2,
             effect: Effect::Set,
+            kind: Kind::Hash,
             more: true,
             deadline: 11,
             key: b"key",

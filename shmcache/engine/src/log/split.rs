@@ -75,6 +75,7 @@ fn flushed_shards(record: &Record, slots: &[u16], shards: usize) -> Result<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::Kind;
 
     fn record<'a>(key: &'a [u8], effect: Effect, value: &'a [u8], node: u16, more: bool) -> Record<'a> {
         Record {
@@ -83,6 +84,7 @@ mod tests {
             epoch: 3,
             node,
             effect,
+            kind: Kind::String,
             more,
             deadline: 0,
             key,

@@ -84,7 +84,7 @@ impl Owner {
         match record.effect {
             Effect::Set => {
                 let overruled = found.is_some_and(|found| self.overrules(&found, origin));
-                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline, record.node)?;
+                let offset = self.new_entry(record.key, record.kind, record.value, record.deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
                 if overruled {
                     let origin = self.next_origin();
@@ -134,7 +134,7 @@ impl Owner {
             return false;
         }
         let entry = Entry { offset: found.offset, meta: found.meta, place: None };
-        self.value(&entry) == record.value && self.deadline(&entry) == record.deadline
+        entry.meta.kind_code() == record.kind as u8 && self.value(&entry) == record.value && self.deadline(&entry) == record.deadline
     }
 
     /// A stale entry loses also to an older record. To readers of the own log an older record says nothing, so they are told of a new deletion first.
@@ -185,7 +185,7 @@ impl Owner {
         }
         match record.effect {
             Effect::Set => {
-                let offset = self.new_entry(record.key, Kind::String, record.value, record.deadline, record.node)?;
+                let offset = self.new_entry(record.key, record.kind, record.value, record.deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
                 self.hold_slot(record.key);
                 self.pend(record.key, Some(offset), origin, Effect::Set);
@@ -209,8 +209,9 @@ impl Owner {
                     meta: Meta(self.map.load(offset.0 + WORD)),
                     place: None,
                 };
+                let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
                 let value = self.value(&entry).to_vec();
-                let offset = self.new_entry(record.key, Kind::String, &value, record.deadline, record.node)?;
+                let offset = self.new_entry(record.key, kind, &value, record.deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
                 self.pend(record.key, Some(offset), origin, Effect::Set);
             }
@@ -223,6 +224,9 @@ impl Owner {
 /// What no owner writes, and what cannot be applied.
 #[inline]
 fn check(record: &Record, at: usize, single: bool) -> Result<(), ApplyError> {
+    if record.kind == Kind::Tombstone {
+        return Err(ApplyError::Corrupt(at, "its value is a tombstone"));
+    }
     if record.node > MAX_NODE {
         return Err(ApplyError::Corrupt(at, "its node is above 511"));
     }

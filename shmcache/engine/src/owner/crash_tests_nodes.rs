@@ -148,6 +148,7 @@ fn a_deadline_keeps_its_node_through_a_crash() {
             epoch: 0,
             node: 5,
             effect: crate::log::Effect::Deadline,
+            kind: crate::layout::Kind::String,
             more: false,
             deadline: 4_102_444_800_999,
             key: b"k",

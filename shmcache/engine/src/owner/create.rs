@@ -1,7 +1,9 @@
 //! Making a shard's regions, opening those that are there, and changing settings live.
 
+use super::collections::Collections;
 use super::evict::Evictor;
 use super::group::Group;
+use super::large::CompactLimits;
 use super::marks::FlushMarks;
 use super::stats::Counters;
 use super::tombstone::{DEFAULT_TOMBSTONE_LIFE_MS, MAX_TOMBSTONE_LIFE_MS};
@@ -16,6 +18,7 @@ use crate::layout::*;
 use crate::log::writer::MIN_LOG_BYTES;
 use crate::log::LogWriter;
 use crate::memory::{format_object, OwnerMap};
+use smallvec::SmallVec;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -172,6 +175,11 @@ impl Owner {
             last_stamp,
             keys,
             tombstones: map.load(header::TOMBSTONES),
+            parts: map.load(header::PARTS),
+            collections: Collections::default(),
+            pinned: SmallVec::new(),
+            compact_limits: CompactLimits::default(),
+            committing: false,
             tombstone_life_ms: match map.load(header::TOMBSTONE_LIFE_MS) {
                 0 => DEFAULT_TOMBSTONE_LIFE_MS,
                 life => life.min(MAX_TOMBSTONE_LIFE_MS),

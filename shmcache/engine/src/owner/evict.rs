@@ -248,7 +248,7 @@ impl Owner {
 
     /// Forget a deletion, else evict the best of some sampled entries. False if the policy forbids it or there is nothing it could take.
     pub(super) fn evict_one(&mut self) -> bool {
-        if self.drop_tombstone(DROP_PROBES) {
+        if self.free_dying() || self.drop_tombstone(DROP_PROBES) {
             return true;
         }
         if self.replica || self.evictor.policy == Policy::NoEviction || self.keys == 0 {
@@ -283,6 +283,10 @@ impl Owner {
                     places.push((place, word));
                 }
             });
+            // A collection is evicted whole, by its root.
+            if self.parts > 0 {
+                places.retain(|(_, word)| !Meta(self.map.load(word.offset().0 + WORD)).is_part());
+            }
             for &(place, word) in &places {
                 let score = self.evictor.score(&self.map, &self.hints, self.index.mark_at(place.at), word);
                 self.evictor.offer(Candidate { score, bucket, word });
@@ -312,6 +316,12 @@ impl Owner {
             .is_some_and(|group| group.contains(self.key_at(found.offset)))
         {
             return None;
+        }
+        if found.meta.is_collection() && !self.pinned.is_empty() {
+            let root = super::collections::root_id(super::collections::value_at(&self.map, found.offset.0));
+            if root.is_some_and(|id| self.pinned.contains(&id)) {
+                return None;
+            }
         }
         Some(found)
     }

@@ -80,6 +80,7 @@ impl Owner {
             epoch: self.epoch,
             node: origin.node,
             effect: Effect::Flush,
+            kind: Kind::String,
             more: false,
             deadline: 0,
             key: &[],

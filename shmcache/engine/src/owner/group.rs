@@ -9,7 +9,11 @@ use crate::failpoint::{pass, FailPoint};
 use crate::layout::*;
 use crate::log::record::record_bytes;
 use crate::log::Effect;
+use crate::parts::is_part_key;
 use std::collections::HashMap;
+
+/// Writes of one command above this are not made one group.
+const MANY: usize = 1000;
 
 /// A write that waits for its group's commit.
 #[derive(Clone, Copy)]
@@ -71,6 +75,28 @@ impl Owner {
         }
     }
 
+    /// `count` writes to one collection, as one group if the log has room for it (else a kill may leave some of them). `writes` may be run twice.
+    pub fn several<T, E: From<Refused>>(&mut self, count: usize, mut writes: impl FnMut(&mut Owner) -> Result<T, E>) -> Result<T, E> {
+        if self.in_group() {
+            return self.nested(writes);
+        }
+        if count <= 1 || count > MANY {
+            return writes(self);
+        }
+        self.open_group();
+        match writes(self) {
+            Err(error) => {
+                self.abandon_group();
+                Err(error)
+            }
+            Ok(value) => match self.commit_group() {
+                Ok(()) => Ok(value),
+                Err(Refused::GroupTooLarge) => writes(self),
+                Err(refused) => Err(refused.into()),
+            },
+        }
+    }
+
     /// `writes` inside the open group: if they fail the group is as it was before them.
     fn nested<T, E>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
         let group = self.group.as_mut().expect("a group is open");
@@ -79,6 +105,9 @@ impl Owner {
         let result = writes(self);
         let undo = self.group.as_mut().and_then(|group| group.undo.take()).unwrap_or_default();
         for (key, before) in undo.into_iter().rev() {
+            if result.is_err() {
+                self.reorder_back(&key, before);
+            }
             let superfluous = match (&result, before, &mut self.group) {
                 (Err(_), Some(before), Some(group)) => group.pending.insert(key, before),
                 (Err(_), None, Some(group)) => group.pending.remove(&key),
@@ -99,6 +128,13 @@ impl Owner {
     }
 
     pub(super) fn pend(&mut self, key: &[u8], offset: Option<Offset>, origin: Origin, effect: Effect) {
+        if is_part_key(key) {
+            // A walk that is still under way would find again what the group deletes.
+            let _ = self.finish_walk();
+            let seen = self.visible(key);
+            self.collections
+                .reorder(&self.map, seen.map(|at| at.0), offset.map(|at| at.0), self.now_ms);
+        }
         let group = self.group.as_mut().expect("a group is open");
         let before = group.pending.insert(key.to_vec(), Pending { offset, origin, effect });
         match &mut group.undo {
@@ -107,7 +143,38 @@ impl Owner {
         }
     }
 
+    /// The entry of a key as the group sees it.
+    fn visible(&self, key: &[u8]) -> Option<Offset> {
+        match self.group.as_ref().and_then(|group| group.get(key)) {
+            Some(offset) => offset,
+            None => self.linked(key),
+        }
+    }
+
+    fn linked(&self, key: &[u8]) -> Option<Offset> {
+        self.index
+            .find(&self.map, self.index.hash(key), key)
+            .map(|found| found.offset)
+    }
+
+    /// What the group did to a part is taken back to what it was before.
+    fn reorder_back(&mut self, key: &[u8], before: Option<Pending>) {
+        if is_part_key(key) {
+            let to = before.map_or_else(|| self.linked(key), |pending| pending.offset);
+            let from = self.visible(key);
+            self.collections
+                .reorder(&self.map, from.map(|at| at.0), to.map(|at| at.0), self.now_ms);
+        }
+    }
+
     pub fn abandon_group(&mut self) {
+        let keys: Vec<Vec<u8>> = match &self.group {
+            Some(group) => group.pending.keys().filter(|key| is_part_key(key)).cloned().collect(),
+            None => return,
+        };
+        for key in keys {
+            self.reorder_back(&key, None);
+        }
         if let Some(group) = self.group.take() {
             for pending in group.pending.into_values() {
                 self.free_pending(Some(pending));
@@ -124,6 +191,10 @@ impl Owner {
             self.abandon_group();
             return Err(refused);
         }
+        if self.group_bytes() > self.log.max_group_bytes() {
+            self.abandon_group();
+            return Err(Refused::GroupTooLarge);
+        }
         let Some(group) = self.group.take() else { return Ok(()) };
         if self.slots.is_none() {
             group.pending.keys().for_each(|key| self.hold_slot(key));
@@ -133,16 +204,6 @@ impl Owner {
         writes.retain(|(key, pending)| {
             pending.offset.is_some() || self.buries() || self.index.find(&self.map, self.index.hash(key), key).is_some()
         });
-        let bytes: u64 = writes
-            .iter()
-            .map(|(key, pending)| record_bytes(key.len(), pending.offset.map_or(0, |offset| self.logged_bytes(offset))))
-            .sum();
-        if bytes > self.log.max_group_bytes() {
-            for (_, pending) in writes {
-                self.free_pending(Some(pending));
-            }
-            return Err(Refused::GroupTooLarge);
-        }
         let Some(last) = writes.len().checked_sub(1) else {
             return Ok(());
         };
@@ -165,6 +226,7 @@ impl Owner {
         }
         self.log.commit();
         pass(FailPoint::GroupLogged);
+        self.committing = true;
         for (key, pending) in writes {
             let hash = self.index.hash(&key);
             match pending.offset {
@@ -183,8 +245,17 @@ impl Owner {
             }
             pass(FailPoint::GroupHalfApplied);
         }
+        self.committing = false;
         self.applied();
         Ok(())
+    }
+
+    /// What the open group takes in the log.
+    fn group_bytes(&self) -> u64 {
+        let writes = self.group.iter().flat_map(|group| &group.pending);
+        writes
+            .map(|(key, pending)| record_bytes(key.len(), pending.offset.map_or(0, |offset| self.logged_bytes(offset))))
+            .sum()
     }
 
     fn logged_bytes(&self, offset: Offset) -> usize {

@@ -35,12 +35,20 @@ impl Owner {
                 break;
             }
         }
+        while self.free_dying() {
+            if begun.elapsed() > budget {
+                more = true;
+                break;
+            }
+        }
+        self.find_rootless();
         Ok(more | self.decay_counters(4096))
     }
 
     pub fn publish_gauges(&mut self) {
         self.map.store(header::KEYS, self.keys);
         self.map.store(header::TOMBSTONES, self.tombstones);
+        self.map.store(header::PARTS, self.parts);
         let used = self.used_bytes();
         self.map.store(header::USED_BYTES, used);
     }
@@ -74,7 +82,11 @@ impl Owner {
                 // Every node forgets it by itself.
                 self.unlink(&found);
             } else {
+                let id = found.meta.is_part().then(|| self.part_id(found.offset));
                 self.erase(&found, Effect::Expired);
+                if let Some(id) = id {
+                    self.drop_if_emptied(id);
+                }
             }
         }
     }
@@ -102,6 +114,7 @@ impl Owner {
             }
             let word = IndexWord::entry(found.word.tag(), to, found.meta);
             self.index.swing(&mut self.map, found.place, word);
+            self.collection_moved(from, to, found.meta);
             pass(FailPoint::EntryMoved);
             moved.push((from, bytes));
         }
@@ -117,7 +130,7 @@ impl Owner {
     }
 
     /// The index's view of the entry at this offset, if it is linked.
-    fn found_at(&self, offset: Offset) -> Option<Found> {
+    pub(super) fn found_at(&self, offset: Offset) -> Option<Found> {
         let hash = self.index.hash_of(&self.map, offset);
         let bucket = self.index.state.bucket_of(hash);
         let mut found = None;
@@ -139,7 +152,7 @@ impl Owner {
         self.set_time();
         let mut sum = 0u64;
         for bucket in 0..self.index.state.buckets() {
-            self.bucket_entries(bucket, |entry| sum = sum.wrapping_add(self.entry_digest(&entry)));
+            self.live_entries(bucket, |entry| sum = sum.wrapping_add(self.entry_digest(&entry)));
         }
         sum
     }
@@ -161,7 +174,7 @@ impl Owner {
     /// Walk everything and check that the accounts add up.
     pub fn verify(&mut self) -> Result<u64, String> {
         self.finish_walk()?;
-        let (mut keys, mut tombstones) = (0, 0);
+        let (mut keys, mut tombstones, mut parts) = (0, 0, 0);
         let mut bytes = 0;
         let mut error = None;
         for bucket in 0..self.index.state.buckets() {
@@ -169,13 +182,15 @@ impl Owner {
                 return Err(format!("bucket {bucket} is marked as being changed"));
             }
             self.index.for_each(&self.map, bucket, |_, word| {
+                let offset = word.offset();
+                let meta = Meta(self.map.load(offset.0 + WORD));
                 if word.is_tombstone() {
                     tombstones += 1;
+                } else if meta.is_part() {
+                    parts += 1;
                 } else {
                     keys += 1;
                 }
-                let offset = word.offset();
-                let meta = Meta(self.map.load(offset.0 + WORD));
                 bytes += crate::heap::Heap::footprint(meta.entry_bytes());
                 let hash = self.index.hash_of(&self.map, offset);
                 if self.index.state.bucket_of(hash) != bucket || tag_of(hash) != word.tag() {
@@ -206,12 +221,13 @@ impl Owner {
         if let Some(error) = error {
             return Err(error);
         }
-        if (keys, tombstones) != (self.keys, self.tombstones) {
+        if (keys, tombstones, parts) != (self.keys, self.tombstones, self.parts) {
             return Err(format!(
-                "{keys} keys and {tombstones} tombstones in the index, {} and {} by count",
-                self.keys, self.tombstones
+                "{keys} keys, {tombstones} tombstones and {parts} parts in the index, {}, {} and {} by count",
+                self.keys, self.tombstones, self.parts
             ));
         }
+        self.verify_collections()?;
         let chains: u64 = self
             .heap
             .used_bytes()

@@ -10,6 +10,9 @@
 //! APPLIED_POSITION. A group of records (a transaction) is published by one store, so it is redone whole or never was.
 
 mod apply;
+pub mod collections;
+#[cfg(test)]
+mod collection_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
@@ -19,7 +22,9 @@ mod evict;
 mod flush;
 mod group;
 mod housekeeping;
+pub mod large;
 pub mod marks;
+pub mod order;
 mod rebuild;
 mod recover;
 mod redo;
@@ -45,10 +50,13 @@ use crate::index::{Found, Index, Place};
 use crate::layout::*;
 use crate::log::{Effect, LogWriter};
 use crate::memory::OwnerMap;
+use collections::Collections;
 use evict::Evictor;
 use group::Group;
+use large::CompactLimits;
 use marks::FlushMarks;
 use rebuild::Walk;
+use smallvec::SmallVec;
 use stats::Counters;
 
 /// Why a write cannot be done.
@@ -59,6 +67,8 @@ pub enum Refused {
     /// The system has no memory for the region (/dev/shm or the cgroup is full).
     NoSpace,
     KeyTooLong,
+    /// A field or member of a large collection.
+    NameTooLong,
     ValueTooLong,
     /// A transaction's records would take more than half of the log ring.
     GroupTooLarge,
@@ -90,6 +100,14 @@ pub struct Owner {
     /// Living keys: tombstones are not among them.
     keys: u64,
     tombstones: u64,
+    /// Parts of large collections: neither keys nor tombstones.
+    parts: u64,
+    collections: Collections,
+    /// Large collections that the command under way works on: they must not be evicted from under it.
+    pinned: SmallVec<[u64; 4]>,
+    pub compact_limits: CompactLimits,
+    /// A group is being made real: the orders of collections have its changes already.
+    committing: bool,
     tombstone_life_ms: u64,
     /// Where the search for tombstones to drop goes on.
     tombstone_bucket: u64,
@@ -258,8 +276,17 @@ impl Owner {
         self.index.state
     }
 
-    /// Entries of one bucket, tombstones and expired ones left out.
+    /// Keys' entries of one bucket, expired ones left out.
     pub fn bucket_entries(&self, bucket: u64, mut visit: impl FnMut(Entry)) {
+        self.live_entries(bucket, |entry| {
+            if !entry.meta.is_part() {
+                visit(entry);
+            }
+        });
+    }
+
+    /// All of one bucket but tombstones and what expired.
+    fn live_entries(&self, bucket: u64, mut visit: impl FnMut(Entry)) {
         self.index.for_each(&self.map, bucket, |place, word| {
             let entry = Entry {
                 offset: word.offset(),

@@ -8,12 +8,13 @@ use crate::layout::*;
 /// Buckets walked between two looks at the clock.
 pub const SLICE_BUCKETS: u64 = 512;
 
-/// How far the walk is. Buckets below `next_bucket` are counted in `keys` and `tombstones`, and what happens to them later is added and subtracted.
+/// How far the walk is. Buckets below `next_bucket` are counted in `keys`, `tombstones` and `parts`, and what happens to them later is added and subtracted.
 #[derive(Default)]
 pub struct Walk {
     pub next_bucket: u64,
     pub keys: u64,
     pub tombstones: u64,
+    pub parts: u64,
 }
 
 impl Owner {
@@ -23,21 +24,27 @@ impl Owner {
             return Ok(false);
         };
         let end = (next_bucket + buckets).min(self.index.state.buckets());
-        let (mut keys, mut tombstones) = (0, 0);
+        let mut counts = [0; 3];
         for bucket in next_bucket..end {
-            let (more, dead) = self.walk_bucket(bucket)?;
-            keys += more;
-            tombstones += dead;
+            for (sum, more) in counts.iter_mut().zip(self.walk_bucket(bucket)?) {
+                *sum += more;
+            }
         }
         if let Some(walk) = &mut self.walk {
             walk.next_bucket = end;
-            walk.keys += keys;
-            walk.tombstones += tombstones;
+            walk.keys += counts[0];
+            walk.tombstones += counts[1];
+            walk.parts += counts[2];
             if end == self.index.state.buckets() {
                 self.keys = walk.keys;
                 self.tombstones = walk.tombstones;
+                self.parts = walk.parts;
                 self.walk = None;
                 self.heap.become_sure(&mut self.map);
+                if !self.replica && self.group.is_none() {
+                    // What a kill left of collections that were being made or freed.
+                    self.condemn_rootless();
+                }
                 self.publish_gauges();
             }
         }
@@ -49,9 +56,9 @@ impl Owner {
         Ok(())
     }
 
-    /// Keys and tombstones of a bucket.
-    fn walk_bucket(&mut self, bucket: u64) -> Result<(u64, u64), String> {
-        let (mut keys, mut tombstones) = (0, 0);
+    /// Keys, tombstones and parts of a bucket.
+    fn walk_bucket(&mut self, bucket: u64) -> Result<[u64; 3], String> {
+        let (mut keys, mut tombstones, mut parts) = (0, 0, 0);
         let mut at = self.index.bucket_at(bucket);
         for _ in 0..MAX_CHAIN {
             let mut next = None;
@@ -63,23 +70,23 @@ impl Owner {
                 if !self.heap.contains(word.offset()) {
                     return Err(format!("bucket {bucket} points outside the heap"));
                 }
-                let map = &self.map;
-                if word.is_link() {
+                    if word.is_link() {
                     self.heap.see(word.offset(), || BUCKET_BYTES);
                     next = Some(word.offset());
                 } else {
-                    if word.is_tombstone() {
-                        tombstones += 1;
-                    } else {
-                        keys += 1;
+                    let meta = Meta(self.map.load(word.offset().0 + WORD));
+                    match () {
+                        _ if word.is_tombstone() => tombstones += 1,
+                        _ if meta.is_part() => parts += 1,
+                        _ => keys += 1,
                     }
-                    self.heap
-                        .see(word.offset(), || Meta(map.load(word.offset().0 + WORD)).entry_bytes());
+                    self.heap.see(word.offset(), || meta.entry_bytes());
+                    self.collection_seen(word.offset());
                 }
             }
             match next {
                 Some(offset) => at = offset.0,
-                None => return Ok((keys, tombstones)),
+                None => return Ok([keys, tombstones, parts]),
             }
         }
         Err(format!("the chain of bucket {bucket} has no end"))
@@ -92,6 +99,9 @@ impl Owner {
         if meta.is_tombstone() {
             self.tombstones += 1;
             walk.into_iter().for_each(|walk| walk.tombstones += 1);
+        } else if meta.is_part() {
+            self.parts += 1;
+            walk.into_iter().for_each(|walk| walk.parts += 1);
         } else {
             self.keys += 1;
             walk.into_iter().for_each(|walk| walk.keys += 1);
@@ -105,6 +115,9 @@ impl Owner {
         if meta.is_tombstone() {
             self.tombstones = self.tombstones.saturating_sub(1);
             walk.into_iter().for_each(|walk| walk.tombstones -= 1);
+        } else if meta.is_part() {
+            self.parts = self.parts.saturating_sub(1);
+            walk.into_iter().for_each(|walk| walk.parts -= 1);
         } else {
             self.keys = self.keys.saturating_sub(1);
             walk.into_iter().for_each(|walk| walk.keys -= 1);
@@ -117,6 +130,7 @@ impl Owner {
         if let Some(walk) = self.walk.as_mut().filter(|walk| bucket < walk.next_bucket) {
             walk.keys -= moved.keys;
             walk.tombstones -= moved.tombstones;
+            walk.parts -= moved.parts;
         }
     }
 }

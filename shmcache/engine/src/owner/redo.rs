@@ -20,7 +20,7 @@ impl Owner {
             }
             Effect::Set if newer => {
                 let offset = self
-                    .new_entry(record.key, Kind::String, record.value, record.deadline, record.node)
+                    .new_entry(record.key, record.kind, record.value, record.deadline, record.node)
                     .map_err(refused)?;
                 self.map.store(offset.0, record.stamp);
                 let place = self.place_for(record.key).map_err(refused)?;

@@ -134,6 +134,7 @@ impl Owner {
             epoch: self.epoch,
             node: origin.node,
             effect: Effect::Set,
+            kind: Kind::from_code(Meta(self.map.load(offset.0 + WORD)).kind_code()).expect("the owner wrote it"),
             more,
             deadline,
             key,
@@ -161,6 +162,7 @@ impl Owner {
             epoch: self.epoch,
             node: origin.node,
             effect,
+            kind: Kind::String,
             more,
             deadline: 0,
             key,
@@ -177,11 +179,12 @@ impl Owner {
         if meta.has_deadline() {
             self.deadlines.note(place.bucket, self.map.load(offset.0 + 2 * WORD));
         }
+        self.collection_linked(place.bucket, old.map(|old| (old.offset, old.meta)), offset, meta);
         match old {
             Some(old) => {
                 self.heap.free(&mut self.map, old.offset, old.meta.entry_bytes());
                 pass(FailPoint::EntryFreed);
-                if old.meta.is_tombstone() == meta.is_tombstone() {
+                if old.meta.is_tombstone() == meta.is_tombstone() && old.meta.is_part() == meta.is_part() {
                     self.evictor.touch(&self.hints, self.index.mark_at(place.at));
                 } else {
                     self.entry_removed(place.bucket, old.meta);
@@ -205,7 +208,7 @@ impl Owner {
     #[inline]
     pub(super) fn grow_index(&mut self) {
         for _ in 0..2 {
-            if !self.index.wants_split(self.keys + self.tombstones) {
+            if !self.index.wants_split(self.keys + self.tombstones + self.parts) {
                 return;
             }
             let (old, new) = (self.index.state.split(), self.index.state.buckets());
@@ -271,6 +274,7 @@ impl Owner {
 
     pub(super) fn unlink(&mut self, found: &Found) {
         self.index.swing(&mut self.map, found.place, IndexWord::EMPTY);
+        self.collection_unlinked(found.place.bucket, found.offset, found.meta);
         self.heap.free(&mut self.map, found.offset, found.meta.entry_bytes());
         pass(FailPoint::EntryFreed);
         self.entry_removed(found.place.bucket, found.meta);
@@ -306,6 +310,7 @@ impl Owner {
             epoch: self.epoch,
             node: origin.node,
             effect: Effect::Deadline,
+            kind: Kind::String,
             more: false,
             deadline,
             key,
@@ -336,6 +341,8 @@ impl Owner {
         self.heap.clear(&mut self.map);
         self.keys = 0;
         self.tombstones = 0;
+        self.parts = 0;
+        self.collections.clear();
         self.walk = None;
         self.deadlines = Deadlines::new(self.map.load(header::CREATED_MS), self.index.state.buckets(), true);
         self.evictor.forget();

@@ -9,7 +9,7 @@
 
 use super::walk::{KeyBuffer, Sight, Visitor};
 use super::{ShardReader, Unread};
-use crate::layout::header;
+use crate::layout::{header, Kind};
 use crate::log::record::{Effect, Record};
 use crate::owner::marks;
 
@@ -48,6 +48,7 @@ impl Visitor for Copy {
             epoch: self.epoch,
             node: sight.meta().node(),
             effect: if deleted { Effect::Delete } else { Effect::Set },
+            kind: if deleted { Kind::String } else { Kind::from_code(sight.meta().kind_code()).unwrap_or(Kind::String) },
             more: false,
             // A tombstone's own deadline says when it may be forgotten here, nothing about the key.
             deadline: if deleted { 0 } else { sight.deadline },
@@ -75,6 +76,7 @@ impl ShardReader {
                 epoch: self.header(header::EPOCH) as u32,
                 node: origin.node,
                 effect: Effect::Flush,
+                kind: Kind::String,
                 more: false,
                 deadline: 0,
                 key: &[],

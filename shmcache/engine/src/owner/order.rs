@@ -1,0 +1,237 @@
+//! The order of a large collection's parts: sorted blocks, as in Grant Jenks' `sortedcontainers` (2014): a list of short sorted lists. Finding is two
+//! binary searches, a rank is a sum over the blocks' lengths, changing moves one block's few kilobytes.
+//!
+//! This is the owner's private knowledge, like free lists: what lies in shared memory are the parts alone, and the walk after an attach makes the
+//! order anew.
+
+use std::cmp::Ordering;
+
+/// Items of a block; a full one is halved.
+const BLOCK: usize = 512;
+/// Neighbours that have fewer together become one.
+const MERGE: usize = 192;
+
+/// One part: what it is sorted by first, and where its entry lies. Among equals the names decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Item {
+    pub sort: u64,
+    pub at: u64,
+}
+
+/// A place in the order: valid until the next change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    block: usize,
+    index: usize,
+}
+
+#[derive(Default)]
+pub struct Order {
+    blocks: Vec<Vec<Item>>,
+    /// Lengths of the blocks, side by side so that adding them up is fast.
+    lengths: Vec<u32>,
+    length: usize,
+}
+
+impl Order {
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The first item that is not `before`; all that are must precede all that are not.
+    pub fn first_not(&self, before: impl Fn(&Item) -> bool) -> Position {
+        let block = self
+            .blocks
+            .partition_point(|block| before(block.last().expect("no block is empty")));
+        let index = self.blocks.get(block).map_or(0, |items| items.partition_point(&before));
+        Position { block, index }
+    }
+
+    /// Where an item of this sort and name stands or would stand; true if it is there.
+    pub fn find<'a>(&self, sort: u64, name: &[u8], name_at: impl Fn(u64) -> &'a [u8]) -> (Position, bool) {
+        let compare = |item: &Item| item.sort.cmp(&sort).then_with(|| name_at(item.at).cmp(name));
+        let position = self.first_not(|item| compare(item) == Ordering::Less);
+        let there = self.get(position).is_some_and(|item| compare(&item) == Ordering::Equal);
+        (position, there)
+    }
+
+    #[inline]
+    pub fn get(&self, position: Position) -> Option<Item> {
+        self.blocks.get(position.block)?.get(position.index).copied()
+    }
+
+    pub fn set(&mut self, position: Position, item: Item) {
+        self.blocks[position.block][position.index] = item;
+    }
+
+    pub fn insert(&mut self, position: Position, item: Item) {
+        self.length += 1;
+        let Position { mut block, mut index } = position;
+        if block == self.blocks.len() {
+            let Some(last) = block.checked_sub(1) else {
+                self.blocks.push(vec![item]);
+                self.lengths.push(1);
+                return;
+            };
+            (block, index) = (last, self.blocks[last].len());
+        }
+        let items = &mut self.blocks[block];
+        items.insert(index, item);
+        if items.len() > BLOCK {
+            // At the ends, where queues grow, a full block stays full.
+            let cut = if index + 1 == items.len() && block + 1 == self.lengths.len() {
+                items.len() - 1
+            } else if index == 0 && block == 0 {
+                1
+            } else {
+                items.len() / 2
+            };
+            let rest = items.split_off(cut);
+            self.lengths[block] = items.len() as u32;
+            self.lengths.insert(block + 1, rest.len() as u32);
+            self.blocks.insert(block + 1, rest);
+        } else {
+            self.lengths[block] = items.len() as u32;
+        }
+    }
+
+    pub fn remove(&mut self, position: Position) -> Item {
+        let Position { block, index } = position;
+        let item = self.blocks[block].remove(index);
+        let length = self.blocks[block].len();
+        self.length -= 1;
+        self.lengths[block] = length as u32;
+        if length == 0 {
+            self.blocks.remove(block);
+            self.lengths.remove(block);
+        } else if length < MERGE / 2 && block + 1 < self.blocks.len() && length + self.blocks[block + 1].len() < MERGE {
+            let next = self.blocks.remove(block + 1);
+            self.lengths.remove(block + 1);
+            self.blocks[block].extend(next);
+            self.lengths[block] = self.blocks[block].len() as u32;
+        }
+        item
+    }
+
+    /// How many items stand before.
+    pub fn rank(&self, position: Position) -> usize {
+        self.lengths[..position.block].iter().map(|&length| length as usize).sum::<usize>() + position.index
+    }
+
+    /// The place of this rank; the end for any that is too large.
+    pub fn at_rank(&self, rank: usize) -> Position {
+        if rank >= self.length {
+            return self.end();
+        }
+        let mut rest = rank;
+        for (block, &length) in self.lengths.iter().enumerate() {
+            if rest < length as usize {
+                return Position { block, index: rest };
+            }
+            rest -= length as usize;
+        }
+        self.end()
+    }
+
+    fn end(&self) -> Position {
+        Position {
+            block: self.blocks.len(),
+            index: 0,
+        }
+    }
+
+    pub fn first(&self) -> Option<Item> {
+        self.blocks.first().and_then(|block| block.first()).copied()
+    }
+
+    pub fn last(&self) -> Option<Item> {
+        self.blocks.last().and_then(|block| block.last()).copied()
+    }
+
+    /// Items from a place on, forward.
+    pub fn forward(&self, from: Position) -> impl Iterator<Item = Item> + '_ {
+        let rest = self.blocks.get(from.block).map_or(&[][..], |items| &items[from.index.min(items.len())..]);
+        let after = self.blocks.get(from.block + 1..).unwrap_or(&[]);
+        rest.iter().chain(after.iter().flatten()).copied()
+    }
+
+    /// Items before a place, backward.
+    pub fn backward(&self, from: Position) -> impl Iterator<Item = Item> + '_ {
+        let rest = self.blocks.get(from.block).map_or(&[][..], |items| &items[..from.index.min(items.len())]);
+        let before = &self.blocks[..from.block.min(self.blocks.len())];
+        rest.iter().rev().chain(before.iter().rev().flat_map(|block| block.iter().rev())).copied()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = Item> + '_ {
+        self.blocks.iter().flatten().copied()
+    }
+
+    /// Items of these ranks.
+    pub fn range(&self, ranks: std::ops::Range<usize>) -> impl Iterator<Item = Item> + '_ {
+        self.forward(self.at_rank(ranks.start)).take(ranks.len())
+    }
+
+    /// Take the last item away.
+    pub fn pop(&mut self) -> Option<Item> {
+        let block = self.blocks.len().checked_sub(1)?;
+        let index = self.blocks[block].len() - 1;
+        Some(self.remove(Position { block, index }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::testing::Random;
+
+    /// The names are the places themselves.
+    fn name(at: u64) -> &'static [u8] {
+        Box::leak(at.to_be_bytes().to_vec().into_boxed_slice())
+    }
+
+    #[test]
+    fn it_is_a_sorted_list_whatever_happens() {
+        let mut random = Random(11);
+        let mut order = Order::default();
+        let mut model: Vec<(u64, u64)> = Vec::new();
+        for step in 0..30_000 {
+            let growing = (step / 5_000) % 2 == 0;
+            let item = (random.below(50), random.below(3_000));
+            let (position, there) = order.find(item.0, name(item.1), name);
+            let place = model.binary_search(&item);
+            assert_eq!(there, place.is_ok());
+            match place {
+                Ok(index) if !growing || random.below(3) == 0 => {
+                    assert_eq!(order.rank(position), index);
+                    order.remove(position);
+                    model.remove(index);
+                }
+                Err(index) if growing || random.below(3) == 0 => {
+                    assert_eq!(order.rank(position), index);
+                    order.insert(position, Item { sort: item.0, at: item.1 });
+                    model.insert(index, item);
+                }
+                _ => {}
+            }
+            assert_eq!(order.len(), model.len());
+            if step % 500 == 0 {
+                let all: Vec<(u64, u64)> = order.iter().map(|item| (item.sort, item.at)).collect();
+                assert_eq!(all, model);
+                let rank = random.below(model.len() as u64 + 2) as usize;
+                let position = order.at_rank(rank);
+                let ahead: Vec<u64> = order.forward(position).take(600).map(|item| item.at).collect();
+                let behind: Vec<u64> = order.backward(position).map(|item| item.at).collect();
+                assert_eq!(ahead, model.iter().skip(rank).take(600).map(|item| item.1).collect::<Vec<_>>());
+                assert_eq!(behind, model.iter().take(rank).rev().map(|item| item.1).collect::<Vec<_>>());
+            }
+        }
+        while let Some(item) = order.pop() {
+            assert_eq!(model.pop(), Some((item.sort, item.at)));
+        }
+        assert!(model.is_empty() && order.is_empty());
+    }
+}
