@@ -1,0 +1,254 @@
+//! Bitmaps: SETBIT, GETBIT, BITCOUNT, BITPOS, BITOP. Bit 0 is the highest of the first byte.
+
+use super::number::{int_arg, parse_int};
+use super::read::{string_of, Part, View};
+use super::reply::Sink;
+use super::table::Command;
+use super::write::{grown_value, replace, string_entry};
+use super::{Args, Fail};
+use crate::layout::{Kind, MAX_VALUE_BYTES};
+use crate::owner::Owner;
+
+/// The number of a bit that a value can have; `#n` is the n-th field of `field_bits` bits, if that is not 0.
+pub fn bit_offset(text: &[u8], field_bits: u32) -> Result<u64, Fail> {
+    let number = match text.strip_prefix(b"#") {
+        Some(index) if field_bits != 0 => parse_int(index).and_then(|index| index.checked_mul(field_bits as i64)),
+        _ => parse_int(text),
+    };
+    number
+        .and_then(|offset| u64::try_from(offset).ok())
+        .filter(|offset| offset / 8 < MAX_VALUE_BYTES as u64)
+        .ok_or_else(|| Fail::err("bit offset is not an integer or out of range"))
+}
+
+pub fn read<V: View>(view: &mut V, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    match command {
+        Command::Getbit => {
+            let offset = bit_offset(args[2], 0)?;
+            let byte = (offset / 8) as i64;
+            let bit = view.look(args[1], Part::Range(byte, byte), |seen| {
+                let value = string_of(seen)?.unwrap_or_default();
+                Ok::<bool, Fail>(value.first().is_some_and(|byte| byte >> (7 - offset % 8) & 1 == 1))
+            })??;
+            out.flag(bit);
+        }
+        Command::Bitcount => {
+            let count = view.look(args[1], Part::All, |seen| match string_of(seen)? {
+                None => Ok(0),
+                Some(value) => bitcount(value, &args[2..]),
+            })??;
+            out.int(count as i64);
+        }
+        Command::Bitpos => {
+            let wanted = match int_arg(args[2])? {
+                0 => false,
+                1 => true,
+                _ => return Err(Fail::err("The bit argument must be 1 or 0.")),
+            };
+            let position = view.look(args[1], Part::All, |seen| match string_of(seen)? {
+                None => Ok(if wanted { -1 } else { 0 }),
+                Some(value) => bitpos(value, wanted, &args[3..]),
+            })??;
+            out.int(position);
+        }
+        other => unreachable!("{other:?} reads no bits"),
+    }
+    Ok(())
+}
+
+/// Bits [first, end) of a value of `bytes` bytes that `start`, `end` (included; negative from the end) and the unit name.
+fn bit_range(bytes: usize, start: i64, end: i64, in_bits: bool) -> (u64, u64) {
+    let unit = if in_bits { 1 } else { 8 };
+    let (first, length) = Part::Range(start, end).of(bytes as u64 * 8 / unit);
+    (first * unit, (first + length) * unit)
+}
+
+/// BYTE or BIT: whether it is BIT.
+fn unit_arg(text: &[u8]) -> Result<bool, Fail> {
+    match () {
+        _ if text.eq_ignore_ascii_case(b"bit") => Ok(true),
+        _ if text.eq_ignore_ascii_case(b"byte") => Ok(false),
+        _ => Err(Fail::syntax()),
+    }
+}
+
+fn bitcount(value: &[u8], range: &Args) -> Result<u64, Fail> {
+    let (start, end, in_bits) = match range {
+        [] => (0, -1, false),
+        [start, end] => (int_arg(start)?, int_arg(end)?, false),
+        [start, end, unit] => {
+            let (start, end) = (int_arg(start)?, int_arg(end)?);
+            (start, end, unit_arg(unit)?)
+        }
+        _ => return Err(Fail::syntax()),
+    };
+    let (first, end) = bit_range(value.len(), start, end, in_bits);
+    Ok(count_ones(value, first, end))
+}
+
+/// How many of the bits [first, end) are set.
+fn count_ones(value: &[u8], first: u64, end: u64) -> u64 {
+    if first >= end {
+        return 0;
+    }
+    let (first_byte, last_byte) = ((first / 8) as usize, ((end - 1) / 8) as usize);
+    let bytes = &value[first_byte..=last_byte];
+    let mut words = bytes.chunks_exact(8);
+    let whole: u64 = words
+        .by_ref()
+        .map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")).count_ones() as u64)
+        .sum();
+    let rest: u64 = words.remainder().iter().map(|byte| byte.count_ones() as u64).sum();
+    let before = value[first_byte] & !(0xff >> (first % 8));
+    let behind = value[last_byte] & (0x7f >> ((end - 1) % 8));
+    whole + rest - before.count_ones() as u64 - behind.count_ones() as u64
+}
+
+fn bitpos(value: &[u8], wanted: bool, range: &Args) -> Result<i64, Fail> {
+    let (start, end, in_bits) = match range {
+        [] => (0, -1, false),
+        [start] => (int_arg(start)?, -1, false),
+        [start, end] => (int_arg(start)?, int_arg(end)?, false),
+        [start, end, unit] => {
+            let (start, in_bits) = (int_arg(start)?, unit_arg(unit)?);
+            (start, int_arg(end)?, in_bits)
+        }
+        _ => return Err(Fail::syntax()),
+    };
+    let (first, end) = bit_range(value.len(), start, end, in_bits);
+    Ok(match first_bit(value, wanted, first, end) {
+        Some(position) => position as i64,
+        // Without an end the value is thought to be followed by zeros.
+        None if !wanted && range.len() < 2 && first < end => end as i64,
+        None => -1,
+    })
+}
+
+fn first_bit(value: &[u8], wanted: bool, first: u64, end: u64) -> Option<u64> {
+    let mut at = first;
+    let dull = if wanted { 0 } else { 0xff };
+    while at < end {
+        let byte = value[(at / 8) as usize];
+        if at.is_multiple_of(8) && byte == dull {
+            let bytes = &value[(at / 8) as usize..];
+            at += 8 * bytes.iter().take_while(|&&byte| byte == dull).count() as u64;
+            continue;
+        }
+        if (byte >> (7 - at % 8) & 1 == 1) == wanted {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
+pub fn write(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    match command {
+        Command::Setbit => setbit(owner, args, out),
+        Command::Bitop => bitop(owner, args, out),
+        other => unreachable!("{other:?} writes no bits"),
+    }
+}
+
+fn setbit(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let offset = bit_offset(args[2], 0)?;
+    let on = match args[3] {
+        b"0" => false,
+        b"1" => true,
+        _ => return Err(Fail::err("bit is not an integer or out of range")),
+    };
+    let entry = string_entry(owner, args[1])?;
+    let (byte, mask) = ((offset / 8) as usize, 0x80 >> (offset % 8));
+    let old = entry.and_then(|entry| owner.value(&entry).get(byte).copied());
+    let was = old.is_some_and(|old| old & mask != 0);
+    // A bit that is so already needs no write.
+    if old.is_none() || was != on {
+        let mut value = grown_value(owner, entry, byte + 1)?;
+        value[byte] = if on { value[byte] | mask } else { value[byte] & !mask };
+        replace(owner, args[1], entry, &value)?;
+    }
+    out.flag(was);
+    Ok(())
+}
+
+fn bitop(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let operation: Option<fn(u8, u8) -> u8> = match args[1].to_ascii_uppercase().as_slice() {
+        b"AND" => Some(|one, other| one & other),
+        b"OR" => Some(|one, other| one | other),
+        b"XOR" => Some(|one, other| one ^ other),
+        b"NOT" => None,
+        _ => return Err(Fail::syntax()),
+    };
+    if operation.is_none() && args.len() != 4 {
+        return Err(Fail::err("BITOP NOT must be called with a single source key."));
+    }
+    let mut longest = 0;
+    for key in &args[3..] {
+        if let Some(entry) = string_entry(owner, key)? {
+            longest = longest.max(owner.value(&entry).len());
+        }
+    }
+    let entry = string_entry(owner, args[3])?;
+    let mut result = grown_value(owner, entry, longest)?;
+    match operation {
+        None => result.iter_mut().for_each(|byte| *byte = !*byte),
+        Some(operation) => {
+            for key in &args[4..] {
+                let entry = string_entry(owner, key)?;
+                let other = entry.map_or(&b""[..], |entry| owner.value(&entry));
+                let (shared, rest) = result.split_at_mut(other.len());
+                shared.iter_mut().zip(other).for_each(|(byte, other)| *byte = operation(*byte, *other));
+                rest.iter_mut().for_each(|byte| *byte = operation(*byte, 0));
+            }
+        }
+    }
+    if result.is_empty() {
+        owner.remove(args[2]);
+    } else {
+        owner.put(args[2], Kind::String, &result, 0)?;
+    }
+    out.int(result.len() as i64);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::testing::Random;
+
+    #[test]
+    fn counting_and_searching_agree_with_bit_by_bit() {
+        let mut random = Random(7);
+        for _ in 0..2000 {
+            let dense = random.below(3);
+            let value: Vec<u8> = (0..random.below(40))
+                .map(|_| match dense {
+                    0 => 0,
+                    1 => 0xff,
+                    _ => random.number() as u8,
+                })
+                .collect();
+            let bits = value.len() as u64 * 8;
+            let first = random.below(bits + 1);
+            let end = first + random.below(bits - first + 1);
+            let bit = |at: u64| value[(at / 8) as usize] >> (7 - at % 8) & 1 == 1;
+            assert_eq!(count_ones(&value, first, end), (first..end).filter(|&at| bit(at)).count() as u64);
+            for wanted in [false, true] {
+                let expected = (first..end).find(|&at| bit(at) == wanted);
+                assert_eq!(first_bit(&value, wanted, first, end).filter(|&at| at < end), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_end_where_values_do() {
+        let last = MAX_VALUE_BYTES as u64 * 8 - 1;
+        assert_eq!(bit_offset(last.to_string().as_bytes(), 0).unwrap(), last);
+        assert!(bit_offset((last + 1).to_string().as_bytes(), 0).is_err());
+        assert_eq!(bit_offset(b"#3", 7).unwrap(), 21);
+        for wrong in ["#3", "-1", "", "#", "1x"] {
+            assert!(bit_offset(wrong.as_bytes(), 0).is_err(), "{wrong}");
+        }
+        assert!(bit_offset(b"#9223372036854775807", 64).is_err());
+    }
+}
