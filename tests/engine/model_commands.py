@@ -1,6 +1,7 @@
 """The model's handlers, one per row of the command table."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from math import isfinite
 from typing import Any
 
 from tests.engine.model import (
@@ -293,13 +294,14 @@ def decrby(model: Model, args: list[bytes]) -> Any:
 
 @command("INCRBYFLOAT", 3)
 def incrbyfloat(model: Model, args: list[bytes]) -> Any:
-    """The shortest decimal that reads back the same. (Redis counts in long doubles and writes 17 digits.)"""
-    by = number(args[2])
+    """The exact sum, rounded to 17 decimals. (The generators' numbers are all of a usual size.)"""
     entry = model.get(args[1])
-    new = (number(entry.value) if entry else 0.0) + by
-    if new in (float("inf"), float("-inf")) or new != new:
+    parts = [entry.value if entry else b"0", args[2]]
+    if not all(isfinite(number(part)) for part in parts):
         raise error("increment would produce NaN or Infinity")
-    text = format(Decimal(repr(new)), "f").removesuffix(".0").encode()
+    with localcontext(prec=60):
+        total = sum(Decimal(part.decode()) for part in parts).quantize(Decimal("1e-17")).normalize() + 0
+    text = format(total, "f").encode()
     model.replace(args[1], text)
     return text
 

@@ -56,11 +56,13 @@ pub fn read<V: View>(view: &mut V, command: Command, args: &Args, out: &mut impl
     Ok(())
 }
 
-/// Bits [first, end) of a value of `bytes` bytes that `start`, `end` (included; negative from the end) and the unit name.
+/// Bits [first, end) of a value of `bytes` bytes that `start`, `end` (included; negative from the end) and the unit name. Empty if first >= end.
 fn bit_range(bytes: usize, start: i64, end: i64, in_bits: bool) -> (u64, u64) {
     let unit = if in_bits { 1 } else { 8 };
-    let (first, length) = Part::Range(start, end).of(bytes as u64 * 8 / unit);
-    (first * unit, (first + length) * unit)
+    let total = bytes as i64 * 8 / unit;
+    let clamp = |end: i64| if end < 0 { (total + end).max(0) } else { end };
+    let (first, end) = (clamp(start).min(total), clamp(end).min(total - 1) + 1);
+    ((first * unit) as u64, (end * unit) as u64)
 }
 
 /// BYTE or BIT: whether it is BIT.
@@ -78,10 +80,17 @@ fn bitcount(value: &[u8], range: &Args) -> Result<u64, Fail> {
         [start, end] => (int_arg(start)?, int_arg(end)?, false),
         [start, end, unit] => {
             let (start, end) = (int_arg(start)?, int_arg(end)?);
+            // As Redis: an empty range is told before a wrong unit.
+            if start < 0 && end < 0 && start > end {
+                return Ok(0);
+            }
             (start, end, unit_arg(unit)?)
         }
         _ => return Err(Fail::syntax()),
     };
+    if start < 0 && end < 0 && start > end {
+        return Ok(0);
+    }
     let (first, end) = bit_range(value.len(), start, end, in_bits);
     Ok(count_ones(value, first, end))
 }

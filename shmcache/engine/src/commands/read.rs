@@ -201,7 +201,11 @@ fn get<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S) -> Result<(), Fa
 
 /// Rounded to the nearest second; a deadline may be the largest number there is.
 fn seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    if ms < 0 {
+        ms / 1000
+    } else {
+        ((ms as u64 + 500) / 1000) as i64
+    }
 }
 
 fn time_left<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S, answer: impl FnOnce(i64, i64) -> i64) -> Result<(), Fail> {
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_latest_deadline_has_seconds() {
-        assert_eq!(seconds(i64::MAX), i64::MAX / 1000);
+        assert_eq!(seconds(i64::MAX), i64::MAX / 1000 + 1);
         assert_eq!(seconds(1499), 1);
         assert_eq!(seconds(1500), 2);
     }

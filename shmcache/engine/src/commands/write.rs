@@ -1,7 +1,7 @@
 //! Commands that change keys: strings, counters, deadlines.
 
 use super::names::{copy, rename};
-use super::number::{float_arg, format_float, int_arg};
+use super::number::{float_arg, format_float, int_arg, Decimal};
 use super::reply::Sink;
 use super::table::Command;
 use super::{bitfield, bits, expect_string, hyperloglog, set, Args, Fail};
@@ -239,19 +239,23 @@ fn increment(owner: &mut Owner, key: &[u8], by: i64, out: &mut impl Sink) -> Res
 
 fn increment_float(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     let entry = string_entry(owner, args[1])?;
-    let old = match &entry {
-        Some(entry) => float_arg(owner.value(entry))?,
-        None => 0.0,
-    };
-    let by = float_arg(args[2])?;
-    let new = old + by;
-    if !new.is_finite() {
-        return Err(Fail::err("increment would produce NaN or Infinity"));
-    }
-    let text = format_float(new);
+    let old = entry.map_or(&b"0"[..], |entry| owner.value(&entry));
+    let text = sum_text(old, args[2])?;
     replace(owner, args[1], entry, text.as_bytes())?;
     out.bytes(text.as_bytes());
     Ok(())
+}
+
+/// As decimals while both are of a usual size, else as 64-bit floats.
+fn sum_text(old: &[u8], by: &[u8]) -> Result<String, Fail> {
+    if let (Some(old), Some(by)) = (Decimal::parse(old), Decimal::parse(by)) {
+        return Ok(old.plus(by).to_string());
+    }
+    let new = float_arg(old)? + float_arg(by)?;
+    if !new.is_finite() {
+        return Err(Fail::err("increment would produce NaN or Infinity"));
+    }
+    Ok(format_float(new))
 }
 
 // ---------------------------------------------------------------- deadlines
