@@ -201,7 +201,8 @@ class Reader:
     def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
         """(value, stamp) of one consistent entry."""
     def command(self, *args: bytes | str | int | float) -> Any:
-        """Run any command flagged `local` (one key, or several over all shards) and return its result as `Owner.command` does."""
+        """Run any command flagged `local` and return its result as `Owner.command` does. Several keys may lie in several shards where the table splits
+        the command, else they must share a slot: `CommandError` (CROSSSLOT)."""
     def scan(self, shard: int, cursor: int, match: bytes | None, count: int, kind: str | None) -> tuple[int, list[bytes]]:
         """One SCAN step over one shard; the next cursor is 0 when the shard is done."""
     def sync_slice(self, shard: int, cursor: int, max_bytes: int) -> tuple[int, int, bytes]:

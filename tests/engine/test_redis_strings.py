@@ -120,7 +120,13 @@ def test_random(both: Differential, seed: int):
 def test_random_lcs(both: Differential, seed: int):
     chooser = random.Random(seed)
     for _ in range(60):
-        for key in ("a", "b"):
+        for key in ("{x}a", "{x}b"):
             both.same("SET", key, bytes(chooser.choices(b"abcd", k=chooser.randrange(60))))
         for options in ((), ("LEN",), ("IDX",), ("IDX", "MINMATCHLEN", chooser.randrange(5), "WITHMATCHLEN")):
-            both.same("LCS", "a", "b", *options)
+            both.same("LCS", "{x}a", "{x}b", *options)
+
+
+def test_keys_of_several_slots_are_refused_by_a_reader_too(both: Differential):
+    for command in (("LCS", "a", "b"), ("PFCOUNT", "a", "b")):
+        assert both.engine_answer(*command, local=True).code == "CROSSSLOT"
+    assert both.engine_answer("MGET", "a", "b", local=True) == [None, None]

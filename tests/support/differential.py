@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,16 @@ def to_bytes(arg: Argument) -> bytes:
     return arg if isinstance(arg, bytes) else str(arg).encode()
 
 
+def is_local(args: Sequence[Argument]) -> bool:
+    """Whether a reader answers it: one that is not split over shards needs its keys in one slot."""
+    spec = SPECS.get(to_bytes(args[0]).decode("latin-1").upper())
+    if spec is None or not spec.first_key or "local" not in spec.flags:
+        return False
+    last = spec.last_key if spec.last_key > 0 else len(args) + spec.last_key
+    keys = args[spec.first_key : last + 1 : spec.key_step]
+    return spec.split != "none" or len({_engine.key_slot(to_bytes(key)) for key in keys}) <= 1
+
+
 class Differential:
     """Both, and what they were told."""
 
@@ -176,8 +186,7 @@ class Differential:
         theirs, ours = self.redis_answer(*args), self.engine_answer(*args)
         self.history.append(f"{brief([to_bytes(arg) for arg in args])} -> {brief(theirs)}")
         self._hold(args, theirs, ours, by, "engine")
-        spec = SPECS.get(to_bytes(args[0]).decode("latin-1").upper())
-        if spec and spec.first_key and "local" in spec.flags:
+        if is_local(args):
             self._hold(args, theirs, self.engine_answer(*args, local=True), by, "reader")
         return theirs
 
@@ -220,7 +229,8 @@ def differential(program: str) -> Iterator[Differential]:
                     client = RedisSocket(path)
                     break
                 except OSError:
-                    assert time.monotonic() < until and process.poll() is None, "redis-server does not answer"
+                    assert process.poll() is None, "redis-server ended at once"
+                    assert time.monotonic() < until, "redis-server does not answer"
                     time.sleep(0.01)
             both = Differential(client, new_regions())
             try:

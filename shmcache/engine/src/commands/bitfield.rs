@@ -143,10 +143,16 @@ pub fn read_only<V: View>(view: &mut V, args: &Args, out: &mut impl Sink) -> Res
     if steps.iter().any(|(_, action)| !matches!(action, Action::Get)) {
         return Err(Fail::err("BITFIELD_RO only supports the GET subcommand"));
     }
-    view.look(args[1], Part::All, |seen| {
+    // Only the bytes from the first field to the last one.
+    let first = steps.iter().map(|(field, _)| field.offset / 8).min().unwrap_or(0);
+    let last = steps.iter().map(|(field, _)| field.end() as i64 - 1).max().unwrap_or(0);
+    view.look(args[1], Part::Range(first as i64, last), |seen| {
         let value = string_of(seen)?.unwrap_or_default();
         out.array(steps.len());
-        steps.iter().for_each(|(field, _)| out.int(field.read(value)));
+        for (field, _) in &steps {
+            let offset = field.offset - first * 8;
+            out.int(Field { offset, ..*field }.read(value));
+        }
         Ok(())
     })?
 }
@@ -209,7 +215,11 @@ mod tests {
         let mut random = Random(3);
         for _ in 0..5000 {
             let signed = random.below(2) == 0;
-            let field = field(signed, 1 + random.below(if signed { 64 } else { 63 }) as u32, random.below(100));
+            let field = field(
+                signed,
+                1 + random.below(if signed { 64 } else { 63 }) as u32,
+                random.below(100),
+            );
             let before: Vec<u8> = (0..field.end() + 2).map(|_| random.number() as u8).collect();
             let mut value = before.clone();
             let number = field.fit(random.number() as i64 as i128, Overflow::Wrap).unwrap();

@@ -5,7 +5,7 @@ use super::read::{string_of, Part, View};
 use super::reply::Sink;
 use super::table::Command;
 use super::write::{grown_value, replace, string_entry};
-use super::{Args, Fail};
+use super::{expect_string, Args, Fail};
 use crate::layout::{Kind, MAX_VALUE_BYTES};
 use crate::owner::Owner;
 
@@ -33,11 +33,8 @@ pub fn read<V: View>(view: &mut V, command: Command, args: &Args, out: &mut impl
             out.flag(bit);
         }
         Command::Bitcount => {
-            let count = view.look(args[1], Part::All, |seen| match string_of(seen)? {
-                None => Ok(0),
-                Some(value) => bitcount(value, &args[2..]),
-            })??;
-            out.int(count as i64);
+            let count = over_range(view, args[1], range_of_bitcount(&args[2..]), count_ones)?;
+            out.int(count.unwrap_or(0) as i64);
         }
         Command::Bitpos => {
             let wanted = match int_arg(args[2])? {
@@ -45,24 +42,93 @@ pub fn read<V: View>(view: &mut V, command: Command, args: &Args, out: &mut impl
                 1 => true,
                 _ => return Err(Fail::err("The bit argument must be 1 or 0.")),
             };
-            let position = view.look(args[1], Part::All, |seen| match string_of(seen)? {
-                None => Ok(if wanted { -1 } else { 0 }),
-                Some(value) => bitpos(value, wanted, &args[3..]),
-            })??;
-            out.int(position);
+            // Without an end the value is thought to be followed by zeros.
+            let goes_on = !wanted && args.len() < 5;
+            let search = |value: &[u8], first, end| match first_bit(value, wanted, first, end) {
+                None if goes_on && first < end => Some(end),
+                found => found,
+            };
+            let position = over_range(view, args[1], range_of_bitpos(&args[3..]), search)?;
+            out.int(match position {
+                None => -(wanted as i64),
+                Some(None) => -1,
+                Some(Some(position)) => position as i64,
+            });
         }
         other => unreachable!("{other:?} reads no bits"),
     }
     Ok(())
 }
 
-/// Bits [first, end) of a value of `bytes` bytes that `start`, `end` (included; negative from the end) and the unit name. Empty if first >= end.
-fn bit_range(bytes: usize, start: i64, end: i64, in_bits: bool) -> (u64, u64) {
-    let unit = if in_bits { 1 } else { 8 };
-    let total = bytes as i64 * 8 / unit;
-    let clamp = |end: i64| if end < 0 { (total + end).max(0) } else { end };
-    let (first, end) = (clamp(start).min(total), clamp(end).min(total - 1) + 1);
-    ((first * unit) as u64, (end * unit) as u64)
+/// First and last of the bytes or bits that are meant, negative from the end.
+struct Range {
+    start: i64,
+    end: i64,
+    in_bits: bool,
+}
+
+impl Range {
+    /// The bytes that hold them, and maybe more.
+    fn part(&self) -> Part {
+        let shift = if self.in_bits { 3 } else { 0 };
+        let (start, end) = (self.start >> shift, self.end >> shift);
+        // GETRANGE takes these for nothing; some bits commands clamp first.
+        if start < 0 && end < 0 && start > end {
+            Part::All
+        } else {
+            Part::Range(start, end)
+        }
+    }
+
+    /// Bits [first, end) of a value of `bytes` bytes. Empty if first >= end.
+    fn bits(&self, bytes: u64) -> (u64, u64) {
+        let unit = if self.in_bits { 1 } else { 8 };
+        let total = bytes as i64 * 8 / unit;
+        let clamp = |end: i64| if end < 0 { (total + end).max(0) } else { end };
+        let (first, end) = (clamp(self.start).min(total), clamp(self.end).min(total - 1) + 1);
+        ((first * unit) as u64, (end * unit) as u64)
+    }
+}
+
+/// Answer of `visit` for the value and the bits of the range; None without a key. Bits are counted from the value's first one.
+///
+/// As Redis: what is wrong with a range is told only if there is a key.
+fn over_range<V: View, T: Shifted>(
+    view: &mut V,
+    key: &[u8],
+    range: Result<Range, Fail>,
+    visit: impl FnOnce(&[u8], u64, u64) -> T,
+) -> Result<Option<T>, Fail> {
+    let part = range.as_ref().map_or(Part::Nothing, Range::part);
+    view.look(key, part, |seen| {
+        let Some(seen) = seen else { return Ok(None) };
+        expect_string(seen.kind_code)?;
+        let (first, end) = range?.bits(seen.total);
+        if first >= end {
+            return Ok(Some(visit(&[], 0, 0)));
+        }
+        let before = part.of(seen.total).0 * 8;
+        Ok(Some(visit(seen.value, first - before, end - before).shifted(before)))
+    })?
+}
+
+/// What an answer is when `bits` are put before the value.
+trait Shifted {
+    fn shifted(self, bits: u64) -> Self;
+}
+
+/// A count.
+impl Shifted for u64 {
+    fn shifted(self, _: u64) -> u64 {
+        self
+    }
+}
+
+/// A position.
+impl Shifted for Option<u64> {
+    fn shifted(self, bits: u64) -> Option<u64> {
+        self.map(|position| position + bits)
+    }
 }
 
 /// BYTE or BIT: whether it is BIT.
@@ -74,25 +140,36 @@ fn unit_arg(text: &[u8]) -> Result<bool, Fail> {
     }
 }
 
-fn bitcount(value: &[u8], range: &Args) -> Result<u64, Fail> {
+fn range_of_bitcount(range: &Args) -> Result<Range, Fail> {
+    let (start, end) = match range {
+        [] => (0, -1),
+        [start, end] | [start, end, _] => (int_arg(start)?, int_arg(end)?),
+        _ => return Err(Fail::syntax()),
+    };
+    // As Redis: nothing, before a wrong unit is told and where clamping would make the ends meet.
+    if start < 0 && end < 0 && start > end {
+        return Ok(Range {
+            start: 1,
+            end: 0,
+            in_bits: false,
+        });
+    }
+    let in_bits = range.get(2).map_or(Ok(false), |unit| unit_arg(unit))?;
+    Ok(Range { start, end, in_bits })
+}
+
+fn range_of_bitpos(range: &Args) -> Result<Range, Fail> {
     let (start, end, in_bits) = match range {
         [] => (0, -1, false),
+        [start] => (int_arg(start)?, -1, false),
         [start, end] => (int_arg(start)?, int_arg(end)?, false),
         [start, end, unit] => {
-            let (start, end) = (int_arg(start)?, int_arg(end)?);
-            // As Redis: an empty range is told before a wrong unit.
-            if start < 0 && end < 0 && start > end {
-                return Ok(0);
-            }
-            (start, end, unit_arg(unit)?)
+            let (start, in_bits) = (int_arg(start)?, unit_arg(unit)?);
+            (start, int_arg(end)?, in_bits)
         }
         _ => return Err(Fail::syntax()),
     };
-    if start < 0 && end < 0 && start > end {
-        return Ok(0);
-    }
-    let (first, end) = bit_range(value.len(), start, end, in_bits);
-    Ok(count_ones(value, first, end))
+    Ok(Range { start, end, in_bits })
 }
 
 /// How many of the bits [first, end) are set.
@@ -111,26 +188,6 @@ fn count_ones(value: &[u8], first: u64, end: u64) -> u64 {
     let before = value[first_byte] & !(0xff >> (first % 8));
     let behind = value[last_byte] & (0x7f >> ((end - 1) % 8));
     whole + rest - before.count_ones() as u64 - behind.count_ones() as u64
-}
-
-fn bitpos(value: &[u8], wanted: bool, range: &Args) -> Result<i64, Fail> {
-    let (start, end, in_bits) = match range {
-        [] => (0, -1, false),
-        [start] => (int_arg(start)?, -1, false),
-        [start, end] => (int_arg(start)?, int_arg(end)?, false),
-        [start, end, unit] => {
-            let (start, in_bits) = (int_arg(start)?, unit_arg(unit)?);
-            (start, int_arg(end)?, in_bits)
-        }
-        _ => return Err(Fail::syntax()),
-    };
-    let (first, end) = bit_range(value.len(), start, end, in_bits);
-    Ok(match first_bit(value, wanted, first, end) {
-        Some(position) => position as i64,
-        // Without an end the value is thought to be followed by zeros.
-        None if !wanted && range.len() < 2 && first < end => end as i64,
-        None => -1,
-    })
 }
 
 fn first_bit(value: &[u8], wanted: bool, first: u64, end: u64) -> Option<u64> {
@@ -206,7 +263,10 @@ fn bitop(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail
                 let entry = string_entry(owner, key)?;
                 let other = entry.map_or(&b""[..], |entry| owner.value(&entry));
                 let (shared, rest) = result.split_at_mut(other.len());
-                shared.iter_mut().zip(other).for_each(|(byte, other)| *byte = operation(*byte, *other));
+                shared
+                    .iter_mut()
+                    .zip(other)
+                    .for_each(|(byte, other)| *byte = operation(*byte, *other));
                 rest.iter_mut().for_each(|byte| *byte = operation(*byte, 0));
             }
         }
@@ -241,7 +301,10 @@ mod tests {
             let first = random.below(bits + 1);
             let end = first + random.below(bits - first + 1);
             let bit = |at: u64| value[(at / 8) as usize] >> (7 - at % 8) & 1 == 1;
-            assert_eq!(count_ones(&value, first, end), (first..end).filter(|&at| bit(at)).count() as u64);
+            assert_eq!(
+                count_ones(&value, first, end),
+                (first..end).filter(|&at| bit(at)).count() as u64
+            );
             for wanted in [false, true] {
                 let expected = (first..end).find(|&at| bit(at) == wanted);
                 assert_eq!(first_bit(&value, wanted, first, end).filter(|&at| at < end), expected);

@@ -300,7 +300,9 @@ fn add(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> 
                 let mut sketch = Sketch {
                     bytes: old.bytes.to_vec(),
                 };
-                higher.into_iter().for_each(|(register, rank)| _ = sketch.raise(register, rank));
+                higher
+                    .into_iter()
+                    .for_each(|(register, rank)| _ = sketch.raise(register, rank));
                 sketch
             })
         }
@@ -388,7 +390,10 @@ mod tests {
         let before: Vec<u8> = (0..REGISTERS).map(|register| sparse.rank(register)).collect();
         sparse.make_dense();
         assert_eq!(sparse.bytes.len(), DENSE_BYTES);
-        assert_eq!((0..REGISTERS).map(|register| sparse.rank(register)).collect::<Vec<u8>>(), before);
+        assert_eq!(
+            (0..REGISTERS).map(|register| sparse.rank(register)).collect::<Vec<u8>>(),
+            before
+        );
         assert!(!sketch_of(0..3000).is_sparse());
     }
 

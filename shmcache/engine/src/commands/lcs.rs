@@ -4,12 +4,12 @@
 //! a cell; the number of cells is limited because time grows with it.
 
 use super::number::int_arg;
-use super::read::{string_of, Part, View};
+use super::read::{string_of, Part, Seen, View};
 use super::reply::Sink;
-use super::{Args, Fail};
+use super::{expect_string, Args, Fail};
 
 /// Product of the lengths: as many cells as Redis allows by default. About a fifth of a second.
-const CELLS_MAX: usize = 1 << 27;
+const CELLS_MAX: u64 = 1 << 27;
 
 #[derive(Default)]
 struct Options {
@@ -43,20 +43,19 @@ impl Options {
 }
 
 pub fn run<V: View>(view: &mut V, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let mut value = |key| {
+    // The sizes first: values that are refused are not copied.
+    let sizes = [args[1], args[2]].map(|key| view.look(key, Part::Nothing, |seen| seen.map_or(Ok(0), size_of)));
+    let [one, other] = sizes;
+    let (one, other) = (one??, other??);
+    let options = Options::parse(&args[3..])?;
+    check_cells(one, other)?;
+    let mut copy = |key| {
         view.look(key, Part::All, |seen| {
-            let value = string_of(seen).map_err(|_| Fail::err("The specified keys must contain string values"))?;
-            Ok::<Vec<u8>, Fail>(value.unwrap_or_default().to_vec())
+            Ok::<Vec<u8>, Fail>(string_of(seen)?.unwrap_or_default().to_vec())
         })?
     };
-    let (one, other) = (value(args[1])?, value(args[2])?);
-    let options = Options::parse(&args[3..])?;
-    if (one.len() + 1).saturating_mul(other.len() + 1) > CELLS_MAX {
-        return Err(Fail::new(
-            "LIMIT",
-            format!("LCS of values whose lengths' product is over {CELLS_MAX} would hold the shard up"),
-        ));
-    }
+    let (one, other) = (copy(args[1])?, copy(args[2])?);
+    check_cells(one.len() as u64, other.len() as u64)?;
     if options.length {
         let length = fill(&one, &other, |_, _| {});
         out.int(length as i64);
@@ -91,6 +90,23 @@ pub fn run<V: View>(view: &mut V, args: &Args, out: &mut impl Sink) -> Result<()
     }
     out.bytes(b"len");
     out.int(length as i64);
+    Ok(())
+}
+
+fn size_of(seen: Seen) -> Result<u64, Fail> {
+    match expect_string(seen.kind_code) {
+        Ok(()) => Ok(seen.total),
+        Err(_) => Err(Fail::err("The specified keys must contain string values")),
+    }
+}
+
+fn check_cells(one: u64, other: u64) -> Result<(), Fail> {
+    if (one + 1).saturating_mul(other + 1) > CELLS_MAX {
+        return Err(Fail::new(
+            "LIMIT",
+            format!("LCS of values whose lengths' product is over {CELLS_MAX} takes too long"),
+        ));
+    }
     Ok(())
 }
 

@@ -102,7 +102,11 @@ impl Decimal {
 
 /// Exponents beyond these have no number of 17 decimals anyway.
 fn parse_exponent(text: &[u8]) -> Option<i64> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|exponent| (-1000..=1000).contains(exponent))
+    std::str::from_utf8(text)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|exponent| (-1000..=1000).contains(exponent))
 }
 
 /// Without zeros at the end.
@@ -145,7 +149,21 @@ mod tests {
         ] {
             assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
         }
-        for none in ["", "-", ".", "e5", "1e", "1.2.3", "1x", " 1", "nan", "inf", "1e30", "200000000000000000000", "0x10"] {
+        for none in [
+            "",
+            "-",
+            ".",
+            "e5",
+            "1e",
+            "1.2.3",
+            "1x",
+            " 1",
+            "nan",
+            "inf",
+            "1e30",
+            "200000000000000000000",
+            "0x10",
+        ] {
             assert_eq!(shown(none), None, "{none}");
         }
         let sum = Decimal::parse(b"0.1").unwrap().plus(Decimal::parse(b"0.2").unwrap());

@@ -33,7 +33,7 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
     }
     if wanted == 2 {
         out.array(HELP.len());
-        HELP.iter().for_each(|line| out.status(line));
+        HELP.iter().for_each(|line| out.bytes(line.as_bytes()));
         return Ok(());
     }
     let Some(entry) = owner.lookup(args[2]) else {
@@ -83,7 +83,9 @@ fn idle_seconds(owner: &Owner, entry: &Entry) -> Result<i64, Fail> {
 
 fn frequency(owner: &Owner) -> Result<i64, Fail> {
     if !counts_accesses(owner) {
-        return Err(Fail::err("An LFU maxmemory policy is not selected, access frequency not tracked."));
+        return Err(Fail::err(
+            "An LFU maxmemory policy is not selected, access frequency not tracked.",
+        ));
     }
     Err(Fail::err("the access count of a single key is not told"))
 }
