@@ -212,7 +212,10 @@ impl Union {
 
     fn estimate(&self) -> u64 {
         let mut counts = Counts::default();
-        self.ranks.iter().enumerate().for_each(|(register, &rank)| counts.add(register, rank));
+        self.ranks
+            .iter()
+            .enumerate()
+            .for_each(|(register, &rank)| counts.add(register, rank));
         estimate(&counts.total())
     }
 }
