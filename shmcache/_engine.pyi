@@ -68,14 +68,16 @@ class CommandSpec(NamedTuple):
     flags: frozenset[str]
     """Of: `write`, `readonly`, `fast`, `denyoom` (may need memory), `idempotent` (a repetition leaves the same
     state; a client may send it again when the answer was lost), `local` (answered by a lock-free reader),
-    `all_shards` (has no key: it concerns every shard)."""
+    `all_shards` (has no key: it concerns every shard), `blocking` (waits for an element: the engine tries once and answers nil)."""
     split: str
     """How one command over several shards is split and merged: `none` (keys must share a slot), `values` (MGET: one
     result per key, in order), `pairs` (MSET: key-value pairs, reply OK), `sum` (DEL, EXISTS, TOUCH, DBSIZE), `concat` (KEYS),
     `ok` (FLUSHALL), `any` (RANDOMKEY, PING: one shard), `cursor` (SCAN), `text` (INFO)."""
     family: str
-    """Family for the latency histograms: `read`, `write`, `counter`, `expiry`, `scan`, `keyspace`, `server`."""
+    """Family for the latency histograms: `read`, `write`, `counter`, `expiry`, `scan`, `keyspace`, `server`, `hash`, `list`, `set`, `zset`."""
     summary: str
+    numkeys: int
+    """Index of the argument that says how many keys follow it; 0 if there is none."""
 
 COMMANDS: Final[tuple[CommandSpec, ...]]
 
@@ -201,7 +203,8 @@ class Reader:
     def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
         """(value, stamp) of one consistent entry."""
     def command(self, *args: bytes | str | int | float) -> Any:
-        """Run any command flagged `local` (one key, or several over all shards) and return its result as `Owner.command` does."""
+        """Run any command flagged `local` and return its result as `Owner.command` does. Several keys may lie in several shards where the table splits
+        the command, else they must share a slot: `CommandError` (CROSSSLOT)."""
     def scan(self, shard: int, cursor: int, match: bytes | None, count: int, kind: str | None) -> tuple[int, list[bytes]]:
         """One SCAN step over one shard; the next cursor is 0 when the shard is done."""
     def sync_slice(self, shard: int, cursor: int, max_bytes: int) -> tuple[int, int, bytes]:

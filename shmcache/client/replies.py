@@ -40,7 +40,7 @@ _TO_BOOL: Final = [
     "RENAMENX",
     "COPY",
 ]
-_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "FLUSHALL", "FLUSHDB"]
+_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "PFMERGE", "FLUSHALL", "FLUSHDB"]
 
 CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),

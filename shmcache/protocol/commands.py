@@ -22,7 +22,7 @@ READ_ONLY: Final = frozenset(spec.name for spec in _engine.COMMANDS if "write" n
 REPEATABLE: Final = READ_ONLY | {spec.name for spec in _engine.COMMANDS if "idempotent" in spec.flags}
 """Commands that may be sent again when their answer was lost."""
 SINGLE_KEY: Final = frozenset(
-    spec.name for spec in _engine.COMMANDS if spec.first_key == 1 and spec.last_key == 1
+    spec.name for spec in _engine.COMMANDS if spec.first_key == 1 and spec.last_key == 1 and not spec.numkeys
 )
 
 _CONDITIONS: Final = frozenset(
@@ -81,12 +81,20 @@ def lookup(name: str) -> CommandSpec:
         raise CommandFailed("ERR", f"unknown command '{name}'") from None
 
 
-def key_positions(spec: CommandSpec, args: Args) -> range:
+def key_positions(spec: CommandSpec, args: Args) -> Sequence[int]:
     """Indexes of the keys in `args`, whose index 0 is the name."""
-    if spec.first_key == 0:
-        return range(0)
-    last = spec.last_key if spec.last_key > 0 else len(args) + spec.last_key
-    return range(spec.first_key, min(last, len(args) - 1) + 1, max(1, spec.key_step))
+    fixed = range(0)
+    if spec.first_key:
+        last = spec.last_key if spec.last_key > 0 else len(args) + spec.last_key
+        fixed = range(spec.first_key, min(last, len(args) - 1) + 1, max(1, spec.key_step))
+    if not spec.numkeys:
+        return fixed
+    try:
+        count = int(args[spec.numkeys])
+    except (ValueError, IndexError):
+        count = 0
+    first = spec.numkeys + 1
+    return [*fixed, *range(first, min(first + max(0, count), len(args)))]
 
 
 def is_repeatable(args: Args) -> bool:

@@ -238,6 +238,38 @@ def test_execute_command(cache: Any) -> None:
     refused(cache, "syntax error", "execute_command", "SET", "k", 1, "NONSENSE")
 
 
+def test_bits_and_sketches(cache: Any) -> None:
+    """Commands without a method, also those whose key is not the first argument."""
+    run = cache.execute_command
+    assert run("SETBIT", "{x}a", 7, 1) == 0
+    assert [run("GETBIT", "{x}a", 7), run("BITCOUNT", "{x}a"), run("BITPOS", "{x}a", 1)] == [1, 1, 7]
+    assert run("BITFIELD", "{x}a", "INCRBY", "u8", 0, 64) == [65]
+    assert run("BITFIELD_RO", "{x}a", "GET", "u8", 0) == [65]
+    assert run("BITOP", "NOT", "{x}b", "{x}a") == 1
+    assert cache.get("{x}b") == b"\xbe"
+    assert run("PFADD", "{x}h", "one", "two") == 1
+    assert run("PFADD", "{x}i", "three") == 1
+    assert run("PFMERGE", "{x}j", "{x}h", "{x}i") is True
+    assert [run("PFCOUNT", "{x}j"), run("PFCOUNT", "{x}h", "{x}i")] == [3, 3]
+    assert cache.mset({"{x}s": "ohmytext", "{x}t": "mynewtext"})
+    assert run("LCS", "{x}s", "{x}t") == b"mytext"
+    assert run("LCS", "{x}s", "{x}t", "LEN") == 6
+    assert run("SUBSTR", "{x}s", 2, 3) == b"my"
+    for number in range(8):
+        cache.set(f"object:{number}", "1234")
+        assert run("OBJECT", "ENCODING", f"object:{number}") in (b"int", "int")
+    assert run("OBJECT", "ENCODING", "none") is None
+    assert len(run("OBJECT", "HELP")) > 4
+
+
+def test_commands_of_one_slot(cache: Any, is_redis: bool) -> None:
+    if is_redis:
+        pytest.skip("one server knows no slots")
+    for words in (("PFCOUNT", "a", "b"), ("PFMERGE", "a", "b"), ("BITOP", "AND", "a", "b"), ("LCS", "a", "b")):
+        with pytest.raises(shmcache.errors.CrossSlot):
+            cache.execute_command(*words)
+
+
 def test_decode_responses(connected: Any) -> None:
     """With decode_responses data is text everywhere."""
     cache = connected(decode_responses=True)

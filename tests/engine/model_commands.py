@@ -1,6 +1,7 @@
 """The model's handlers, one per row of the command table."""
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from math import isfinite
 from typing import Any
 
 from tests.engine.model import (
@@ -29,6 +30,8 @@ def deadline_of(model: Model, value: int, factor: int, relative: bool, name: str
     return deadline
 
 
+Lifetime = tuple[bytes, bytes]
+"""An option of SET or GETEX and its number."""
 LIFETIMES = {b"EX": (1000, True), b"PX": (1, True), b"EXAT": (1000, False), b"PXAT": (1, False)}
 
 
@@ -121,10 +124,21 @@ def pexpiretime(model: Model, args: list[bytes]) -> Any:
 # ---------------------------------------------------------------- writing
 
 
+def lifetime_options(options: list[bytes], option: bytes, chosen: Lifetime | None, word: bytes) -> Lifetime:
+    """With one option more, whose number is taken from `options`. One may be repeated, not contradicted."""
+    if option == word:
+        if chosen and chosen[0] != word:
+            raise error(SYNTAX)
+        return (word, b"")
+    if option not in LIFETIMES or not options or (chosen and chosen[0] != option):
+        raise error(SYNTAX)
+    return (option, options.pop(0))
+
+
 @command("SET", -3)
 def set_(model: Model, args: list[bytes]) -> Any:
     key, value = args[1], args[2]
-    condition, deadline, wants_old = None, None, False
+    condition, chosen, wants_old = None, None, False
     options = args[3:]
     while options:
         option = options.pop(0).upper()
@@ -135,21 +149,14 @@ def set_(model: Model, args: list[bytes]) -> Any:
                 stamp = integer(options.pop(0) if options else b"", wrong)
                 if stamp < 0:
                     raise error(wrong)
-            if condition is not None:
+            if condition not in (None, (option, stamp)):
                 raise error(SYNTAX)
             condition = (option, stamp)
         elif option == b"GET":
             wants_old = True
-        elif option == b"KEEPTTL" or option in LIFETIMES:
-            keep = option == b"KEEPTTL"
-            if not keep and not options:
-                raise error(SYNTAX)
-            chosen = -1 if keep else lifetime(model, option, options.pop(0), "set")
-            if deadline is not None:
-                raise error(SYNTAX)
-            deadline = chosen
         else:
-            raise error(SYNTAX)
+            chosen = lifetime_options(options, option, chosen, b"KEEPTTL")
+    deadline = lifetime(model, *chosen, "set") if chosen and chosen[0] in LIFETIMES else 0
     entry = model.get(key)
     match condition:
         case None:
@@ -161,10 +168,10 @@ def set_(model: Model, args: list[bytes]) -> Any:
         case (_, stamp):
             met = entry is not None and entry.stamp == stamp
     if met:
-        if deadline == -1:
+        if chosen and chosen[0] == b"KEEPTTL":
             model.replace(key, value)
         else:
-            model.put(key, value, deadline or 0)
+            model.put(key, value, deadline)
     if wants_old:
         return entry.value if entry else None
     return "OK" if met else None
@@ -207,18 +214,16 @@ def getdel(model: Model, args: list[bytes]) -> Any:
 
 @command("GETEX", -2)
 def getex(model: Model, args: list[bytes]) -> Any:
-    options = [args[2].upper(), *args[3:]] if len(args) > 2 else []
-    deadline: int | None = None
-    if options == [b"PERSIST"]:
-        deadline = 0
-    elif len(options) == 2 and options[0] in LIFETIMES:
-        deadline = lifetime(model, options[0], options[1], "getex")
-    elif options:
-        raise error(SYNTAX)
+    options, chosen = args[2:], None
+    while options:
+        chosen = lifetime_options(options, options.pop(0).upper(), chosen, b"PERSIST")
     entry = model.get(args[1])
-    if entry and deadline is not None:
+    if entry is None:
+        return None
+    if chosen:
+        deadline = 0 if chosen[0] == b"PERSIST" else lifetime(model, *chosen, "getex")
         model.set_deadline(args[1], entry, deadline)
-    return entry.value if entry else None
+    return entry.value
 
 
 def pairs(args: list[bytes], name: str) -> list[tuple[bytes, bytes]]:
@@ -293,13 +298,14 @@ def decrby(model: Model, args: list[bytes]) -> Any:
 
 @command("INCRBYFLOAT", 3)
 def incrbyfloat(model: Model, args: list[bytes]) -> Any:
-    """The shortest decimal that reads back the same. (Redis counts in long doubles and writes 17 digits.)"""
-    by = number(args[2])
+    """The exact sum, rounded to 17 decimals. (The generators' numbers are all of a usual size.)"""
     entry = model.get(args[1])
-    new = (number(entry.value) if entry else 0.0) + by
-    if new in (float("inf"), float("-inf")) or new != new:
+    parts = [entry.value if entry else b"0", args[2]]
+    if not all(isfinite(number(part)) for part in parts):
         raise error("increment would produce NaN or Infinity")
-    text = format(Decimal(repr(new)), "f").removesuffix(".0").encode()
+    with localcontext(prec=60):
+        total = sum(Decimal(part.decode()) for part in parts).quantize(Decimal("1e-17")).normalize() + 0
+    text = format(total, "f").encode()
     model.replace(args[1], text)
     return text
 
@@ -330,8 +336,6 @@ def setrange(model: Model, args: list[bytes]) -> Any:
 
 
 def expire_with(model: Model, args: list[bytes], factor: int, relative: bool, name: str) -> int:
-    value = integer(args[2], NOT_INT)
-    deadline = deadline_of(model, value, factor, relative, name)
     options = {option.upper() for option in args[3:]}
     if options - {b"NX", b"XX", b"GT", b"LT"}:
         raise error("Unsupported option")
@@ -339,6 +343,7 @@ def expire_with(model: Model, args: list[bytes], factor: int, relative: bool, na
         raise error("NX and XX, GT or LT options at the same time are not compatible")
     if {b"GT", b"LT"} <= options:
         raise error("GT and LT options at the same time are not compatible")
+    deadline = deadline_of(model, integer(args[2], NOT_INT), factor, relative, name)
     entry = model.get(args[1])
     if entry is None:
         return 0

@@ -6,7 +6,7 @@ use super::owner::header_dict;
 use crate::clock::now_ms;
 use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
-use crate::commands::table::{self, Command};
+use crate::commands::table::{self, Command, Spec};
 use crate::commands::{glob, read_local, reply::Sink, resolve, Fail};
 use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
@@ -86,6 +86,23 @@ impl PyReader {
             Some(_) => Err(errors::fail(py, Fail::wrong_type())),
         }
     }
+}
+
+/// The same command is answered here and by the owner: keys that it would not find in one slot are refused.
+fn one_slot(spec: &Spec, args: &[&[u8]]) -> Result<(), Fail> {
+    if spec.split != "none" || spec.keys.1 == 1 {
+        return Ok(());
+    }
+    let mut slots = spec.key_positions(args).map(|at| slot_of(args[at]));
+    let first = slots.next();
+    if slots.any(|slot| Some(slot) != first) {
+        let message = format!(
+            "the keys of {} hash to different slots: give them a common {{hash tag}}",
+            spec.name
+        );
+        return Err(Fail::new("CROSSSLOT", message));
+    }
+    Ok(())
 }
 
 fn copy_value(map: &ReaderMap, glimpse: Glimpse) -> Vec<u8> {
@@ -180,7 +197,8 @@ impl PyReader {
                 "{} is not answered from shared memory",
                 spec.name
             )));
-        } else if spec.keys.0 != 0 {
+        } else if spec.has_keys() {
+            one_slot(spec, &args).map_err(|fail| errors::fail(py, fail))?;
             read_local(&mut local, spec, &args, &mut sink)
         } else {
             local.over_all_shards(spec.command, &args, &mut sink)

@@ -1,11 +1,17 @@
 //! Command execution: from arguments to a reply, over the owner (all commands) or a lock-free reader (those flagged LOCAL).
 
+mod assign;
 pub mod batch;
+mod bitfield;
+mod bits;
 pub mod glob;
 mod hashes;
+mod hyperloglog;
+mod lcs;
 mod lists;
 mod names;
 pub mod number;
+mod object;
 mod parts;
 pub mod read;
 pub mod reply;
@@ -87,11 +93,7 @@ pub type Args<'a> = [&'a [u8]];
 #[inline]
 pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
     let Some(spec) = args.first().and_then(|name| table::find(name)) else {
-        let name = args
-            .first()
-            .map(|name| String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned())
-            .unwrap_or_default();
-        return Err(Fail::err(format!("unknown command '{name}'")));
+        return Err(unknown_command(args));
     };
     if !spec.arity_fits(args.len()) {
         return Err(Fail::err(format!(
@@ -103,6 +105,28 @@ pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
         return Err(Fail::new("LIMIT", "keys that begin with ff 50 00 ff are kept for the parts of large collections"));
     }
     Ok(spec)
+}
+
+/// Bytes of the arguments that the refusal of an unknown command repeats: whoever sent it by mistake shall recognise it.
+const SHOWN_BYTES: usize = 128;
+
+fn unknown_command(args: &Args) -> Fail {
+    let shown = |text: &[u8]| String::from_utf8_lossy(&text[..text.len().min(SHOWN_BYTES)]).into_owned();
+    let mut message = format!(
+        "unknown command '{}', with args beginning with: ",
+        args.first().map_or(String::new(), |name| shown(name))
+    );
+    let mut left = SHOWN_BYTES;
+    for argument in args.iter().skip(1) {
+        if left == 0 {
+            break;
+        }
+        let part = shown(&argument[..argument.len().min(left)]);
+        left -= argument.len().min(left);
+        message.push_str(&format!("'{part}' "));
+    }
+    // An error is one line on the wires.
+    Fail::err(message.replace(['\r', '\n'], " "))
 }
 
 impl Owner {
@@ -132,10 +156,10 @@ impl Owner {
                 }
             }
         }
-        if self.in_group() && spec.keys.0 == 0 && spec.flags & table::WRITE != 0 {
+        if self.in_group() && !spec.has_keys() && spec.flags & table::WRITE != 0 {
             return Err(Fail::err(format!("{} has no key: not allowed in a transaction", spec.name)));
         }
-        if spec.flags & table::LOCAL != 0 && spec.keys.0 != 0 {
+        if spec.flags & table::LOCAL != 0 && spec.has_keys() {
             return read_local(self, spec, args, out);
         }
         match spec.family {
@@ -148,6 +172,7 @@ impl Owner {
         match spec.command {
             Command::Scan | Command::Keys | Command::Randomkey | Command::Dbsize => scan::run(self, spec.command, args, out),
             Command::Ping | Command::Echo | Command::Time | Command::Info => server::run(self, spec.command, args, out),
+            Command::Object => object::run(self, args, out),
             _ => write::run(self, spec.command, args, out),
         }
     }

@@ -3,7 +3,7 @@
 use super::number::int_arg;
 use super::reply::Sink;
 use super::table::Command;
-use super::{expect_string, Args, Fail};
+use super::{bitfield, bits, expect_string, hyperloglog, lcs, Args, Fail};
 use crate::layout::Kind;
 use crate::owner::Owner;
 
@@ -96,6 +96,14 @@ impl View for Owner {
     }
 }
 
+/// The value of a string, or the part that was asked for; None without a key.
+pub fn string_of<'a>(seen: Option<Seen<'a>>) -> Result<Option<&'a [u8]>, Fail> {
+    match seen {
+        Some(seen) => expect_string(seen.kind_code).map(|()| Some(seen.value)),
+        None => Ok(None),
+    }
+}
+
 #[inline]
 pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &mut S) -> Result<(), Fail> {
     match command {
@@ -138,7 +146,7 @@ pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &
             out.int(total as i64);
             Ok(())
         })?,
-        Command::Getrange => {
+        Command::Getrange | Command::Substr => {
             let part = Part::Range(int_arg(args[2])?, int_arg(args[3])?);
             view.look(args[1], part, |seen| match seen {
                 Some(seen) => {
@@ -172,6 +180,10 @@ pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &
         Command::Pttl => time_left(view, args[1], out, |deadline, now| deadline - now),
         Command::Expiretime => time_left(view, args[1], out, |deadline, _| seconds(deadline)),
         Command::Pexpiretime => time_left(view, args[1], out, |deadline, _| deadline),
+        Command::Getbit | Command::Bitcount | Command::Bitpos => bits::read(view, command, args, out),
+        Command::BitfieldRo => bitfield::read_only(view, args, out),
+        Command::Pfcount => hyperloglog::count(view, args, out),
+        Command::Lcs => lcs::run(view, args, out),
         other => unreachable!("{other:?} is flagged LOCAL and has no reader"),
     }
 }
@@ -193,7 +205,11 @@ fn get<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S) -> Result<(), Fa
 
 /// Rounded to the nearest second; a deadline may be the largest number there is.
 fn seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    if ms < 0 {
+        ms / 1000
+    } else {
+        ((ms as u64 + 500) / 1000) as i64
+    }
 }
 
 fn time_left<V: View, S: Sink>(view: &mut V, key: &[u8], out: &mut S, answer: impl FnOnce(i64, i64) -> i64) -> Result<(), Fail> {
@@ -224,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_latest_deadline_has_seconds() {
-        assert_eq!(seconds(i64::MAX), i64::MAX / 1000);
+        assert_eq!(seconds(i64::MAX), i64::MAX / 1000 + 1);
         assert_eq!(seconds(1499), 1);
         assert_eq!(seconds(1500), 2);
     }

@@ -44,6 +44,7 @@ pub struct Spec {
     /// With the name; negative: at least that many.
     pub arity: i32,
     /// First key, last key, step: counted from the name; (0, 0, 0) without keys; last -1 is the last argument.
+    /// A first key that is not 1 has a subcommand or operation before it (OBJECT ENCODING key, BITOP AND destination ...).
     pub keys: (i32, i32, i32),
     /// Position of the argument that says how many keys follow it; 0: there is none.
     pub numkeys: usize,
@@ -107,6 +108,11 @@ macro_rules! commands {
 
 commands! {
     Append      "APPEND"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Append to a value; the new length.";
+    Bitcount    "BITCOUNT"    -2 (1 1 1) [READONLY | LOCAL] "none" "read" "How many bits are set [start end [BYTE|BIT]].";
+    Bitfield    "BITFIELD"    -2 (1 1 1) [WRITE | DENYOOM] "none" "write" "Integers of any width inside a value [GET type offset] [SET type offset value] [INCRBY type offset by] [OVERFLOW WRAP|SAT|FAIL] ...";
+    BitfieldRo  "BITFIELD_RO" -2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "As BITFIELD with GET only.";
+    Bitop       "BITOP"       -4 (2 -1 1) [WRITE | DENYOOM] "none" "write" "Store AND, OR, XOR or NOT of values under a key, all of one slot; the result's length.";
+    Bitpos      "BITPOS"      -3 (1 1 1) [READONLY | LOCAL] "none" "read" "Position of the first bit that is 0 or 1 [start [end [BYTE|BIT]]].";
     Copy        "COPY"        -3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Copy a key's value and deadline to another key [REPLACE].";
     Dbsize      "DBSIZE"       1 (0 0 0) [READONLY | FAST | LOCAL | ALL_SHARDS] "sum" "server" "Number of keys.";
     Decr        "DECR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Subtract one from an integer.";
@@ -120,6 +126,7 @@ commands! {
     Flushall    "FLUSHALL"    -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "Delete everything [ASYNC|SYNC].";
     Flushdb     "FLUSHDB"     -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "As FLUSHALL: there is one database.";
     Get         "GET"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's value.";
+    Getbit      "GETBIT"       3 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A bit of a value; 0 behind its end.";
     Getdel      "GETDEL"       2 (1 1 1) [WRITE | FAST] "none" "write" "A key's value, deleting it.";
     Getex       "GETEX"       -2 (1 1 1) [WRITE | FAST] "none" "expiry" "A key's value, setting its deadline [EX s|PX ms|EXAT s|PXAT ms|PERSIST].";
     Getrange    "GETRANGE"     4 (1 1 1) [READONLY | LOCAL] "none" "read" "Part of a value, both ends included, negative from the end.";
@@ -137,13 +144,18 @@ commands! {
     Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
     Info        "INFO"        -1 (0 0 0) [READONLY | ALL_SHARDS] "text" "server" "State and counters as text.";
     Keys        "KEYS"         2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "concat" "scan" "All keys that match a pattern.";
+    Lcs         "LCS"         -3 (1 2 1) [READONLY | LOCAL] "none" "read" "Longest common subsequence of two values of one slot [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN].";
     Mget        "MGET"        -2 (1 -1 1) [READONLY | FAST | LOCAL] "values" "read" "The values of keys.";
     Mset        "MSET"        -3 (1 -1 2) [WRITE | DENYOOM | IDEMPOTENT] "pairs" "write" "Set several keys, atomically within a shard.";
     Msetnx      "MSETNX"      -3 (1 -1 2) [WRITE | DENYOOM] "none" "write" "Set several keys of one slot if none exists.";
+    Object      "OBJECT"      -2 (2 2 1) [READONLY] "none" "keyspace" "What is known of a key: ENCODING, REFCOUNT, IDLETIME or FREQ of it; HELP.";
     Persist     "PERSIST"      2 (1 1 1) [WRITE | FAST] "none" "expiry" "Take a key's deadline away.";
     Pexpire     "PEXPIRE"     -3 (1 1 1) [WRITE | FAST] "none" "expiry" "Set a key's time to live, ms [NX|XX|GT|LT].";
     Pexpireat   "PEXPIREAT"   -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "expiry" "Set a key's deadline, unix ms [NX|XX|GT|LT].";
     Pexpiretime "PEXPIRETIME"  2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's deadline, unix ms; -1 none, -2 no key.";
+    Pfadd       "PFADD"       -2 (1 1 1) [WRITE | FAST | DENYOOM | IDEMPOTENT] "none" "write" "Count elements in a HyperLogLog; 1 if its estimate may have changed.";
+    Pfcount     "PFCOUNT"     -2 (1 -1 1) [READONLY | LOCAL] "none" "read" "About how many different elements HyperLogLogs of one slot have counted, together.";
+    Pfmerge     "PFMERGE"     -2 (1 -1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Merge HyperLogLogs of one slot into the first.";
     Ping        "PING"        -1 (0 0 0) [READONLY | FAST] "any" "server" "PONG, or the argument.";
     Psetex      "PSETEX"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, ms.";
     Pttl        "PTTL"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, ms; -1 none, -2 no key.";
@@ -152,10 +164,12 @@ commands! {
     Renamenx    "RENAMENX"     3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Rename if the new name is free.";
     Scan        "SCAN"        -2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "cursor" "scan" "A step through all keys [MATCH pattern] [COUNT n] [TYPE kind].";
     Set         "SET"         -3 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value [NX|XX|IFSTAMP stamp] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].";
+    Setbit      "SETBIT"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set or clear a bit; what it was.";
     Setex       "SETEX"        4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, seconds.";
     Setnx       "SETNX"        3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value if there is none.";
     Setrange    "SETRANGE"     4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Overwrite part of a value; its new length.";
     Strlen      "STRLEN"       2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A value's length, bytes.";
+    Substr      "SUBSTR"       4 (1 1 1) [READONLY | LOCAL] "none" "read" "As GETRANGE.";
     Time        "TIME"         1 (0 0 0) [READONLY | FAST] "any" "server" "[unix seconds, microseconds].";
     Touch       "TOUCH"       -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "Mark keys as used; how many exist.";
     Ttl         "TTL"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, seconds; -1 none, -2 no key.";
@@ -163,10 +177,13 @@ commands! {
     Unlink      "UNLINK"      -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "As DEL.";
 }
 
+/// Longest name that `find` looks for, bytes; a test holds the table to it.
+const NAME_MAX: usize = 24;
+
 /// The row of a command by its name in any case.
 #[inline]
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
-    let mut upper = [0u8; 24];
+    let mut upper = [0u8; NAME_MAX];
     if name.len() > upper.len() {
         return None;
     }
@@ -188,6 +205,10 @@ impl Spec {
         } else {
             arguments as i64 >= -arity
         }
+    }
+
+    pub fn has_keys(&self) -> bool {
+        self.keys.0 != 0 || self.numkeys != 0
     }
 
     /// Positions of the keys among the arguments, the name being number 0. A number of keys that is wrong names none: the command refuses it.
@@ -225,6 +246,7 @@ mod tests {
         assert!(COMMANDS.windows(2).all(|pair| pair[0].name < pair[1].name));
         for (number, spec) in COMMANDS.iter().enumerate() {
             assert_eq!(spec.command as usize, number);
+            assert!(spec.name.len() <= NAME_MAX);
             assert_eq!(
                 find(spec.name.to_lowercase().as_bytes()).map(|found| found.name),
                 Some(spec.name)
@@ -244,6 +266,9 @@ mod tests {
         assert_eq!(find(b"MSET").unwrap().key_positions(&[b"x".as_slice(); 5]).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(find(b"DEL").unwrap().key_positions(&[b"x".as_slice(); 4]).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(find(b"RENAME").unwrap().key_positions(&[b"x".as_slice(); 3]).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(find(b"PING").unwrap().key_positions(&[b"x".as_slice()]).count(), 0);
+        assert_eq!(find(b"BITOP").unwrap().key_positions(&[b"x".as_slice(); 5]).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(find(b"OBJECT").unwrap().key_positions(&[b"x".as_slice(); 3]).collect::<Vec<_>>(), [2]);
+        assert_eq!(find(b"OBJECT").unwrap().key_positions(&[b"x".as_slice(); 2]).count(), 0);
+        assert_eq!(find(b"PING").unwrap().key_positions(&[b"x".as_slice(); 1]).count(), 0);
     }
 }

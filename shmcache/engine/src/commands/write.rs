@@ -1,16 +1,16 @@
 //! Commands that change keys: strings, counters, deadlines.
 
 use super::names::{copy, rename};
-use super::number::{float_arg, format_float, int_arg, parse_int};
+use super::number::{float_arg, format_float, int_arg, Decimal};
 use super::reply::Sink;
 use super::table::Command;
-use super::{expect_string, Args, Fail};
+use super::{assign, bitfield, bits, expect_string, hyperloglog, Args, Fail};
 use crate::layout::{Kind, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use crate::owner::{Entry, Owner, Refused};
 
 pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     match command {
-        Command::Set => set(owner, args, out),
+        Command::Set => assign::set(owner, args, out),
         Command::Setnx => {
             let absent = owner.lookup(args[1]).is_none();
             if absent {
@@ -19,8 +19,8 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
             out.flag(absent);
             Ok(())
         }
-        Command::Setex => set_with_ttl(owner, args, 1000, "setex", out),
-        Command::Psetex => set_with_ttl(owner, args, 1, "psetex", out),
+        Command::Setex => assign::set_with_ttl(owner, args, 1000, "setex", out),
+        Command::Psetex => assign::set_with_ttl(owner, args, 1, "psetex", out),
         Command::Getset => {
             let old = string_value(owner, args[1])?;
             owner.put(args[1], Kind::String, args[2], 0)?;
@@ -33,7 +33,7 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
             write_option(old.as_deref(), out);
             Ok(())
         }
-        Command::Getex => getex(owner, args, out),
+        Command::Getex => assign::getex(owner, args, out),
         Command::Mset => {
             check_pairs(args, "mset")?;
             owner.grouped(|owner| put_pairs(owner, args))?;
@@ -74,6 +74,9 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
             Ok(())
         }
         Command::Setrange => setrange(owner, args, out),
+        Command::Setbit | Command::Bitop => bits::write(owner, command, args, out),
+        Command::Bitfield => bitfield::run(owner, args, out),
+        Command::Pfadd | Command::Pfmerge => hyperloglog::write(owner, command, args, out),
         Command::Expire => expire(
             owner,
             args,
@@ -120,7 +123,7 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
 
 // ---------------------------------------------------------------- helpers
 
-fn string_entry(owner: &mut Owner, key: &[u8]) -> Result<Option<Entry>, Fail> {
+pub(super) fn string_entry(owner: &mut Owner, key: &[u8]) -> Result<Option<Entry>, Fail> {
     let entry = owner.lookup(key);
     if let Some(entry) = &entry {
         expect_string(entry.meta.kind_code())?;
@@ -129,7 +132,7 @@ fn string_entry(owner: &mut Owner, key: &[u8]) -> Result<Option<Entry>, Fail> {
 }
 
 /// A copy of the value: it must outlive the write that follows.
-fn string_value(owner: &mut Owner, key: &[u8]) -> Result<Option<Vec<u8>>, Fail> {
+pub(super) fn string_value(owner: &mut Owner, key: &[u8]) -> Result<Option<Vec<u8>>, Fail> {
     let entry = owner.access(key);
     if let Some(entry) = &entry {
         expect_string(entry.meta.kind_code())?;
@@ -137,7 +140,7 @@ fn string_value(owner: &mut Owner, key: &[u8]) -> Result<Option<Vec<u8>>, Fail> 
     Ok(entry.map(|entry| owner.value(&entry).to_vec()))
 }
 
-fn write_option(value: Option<&[u8]>, out: &mut impl Sink) {
+pub(super) fn write_option(value: Option<&[u8]>, out: &mut impl Sink) {
     match value {
         Some(value) => out.bytes(value),
         None => out.nil(),
@@ -145,178 +148,38 @@ fn write_option(value: Option<&[u8]>, out: &mut impl Sink) {
 }
 
 /// A new value under the old one's deadline.
-fn replace(owner: &mut Owner, key: &[u8], old: Option<Entry>, value: &[u8]) -> Result<(), Fail> {
+pub(super) fn replace(owner: &mut Owner, key: &[u8], old: Option<Entry>, value: &[u8]) -> Result<(), Fail> {
     let deadline = old.map_or(0, |entry| owner.deadline(&entry));
     owner.put(key, Kind::String, value, deadline)?;
     Ok(())
 }
 
-fn check_length(bytes: usize) -> Result<(), Fail> {
+pub(super) fn check_length(bytes: usize) -> Result<(), Fail> {
     if bytes > MAX_VALUE_BYTES {
-        return Err(Fail::err("string exceeds maximum allowed size (512 MB)"));
+        return Err(Fail::err("string exceeds maximum allowed size (proto-max-bulk-len)"));
     }
     Ok(())
 }
 
-fn invalid_expire(command: &str) -> Fail {
+/// A copy of the value, with zeros behind it up to `bytes` if it is shorter.
+pub(super) fn grown_value(owner: &Owner, entry: Option<Entry>, bytes: usize) -> Result<Vec<u8>, Fail> {
+    check_length(bytes)?;
+    // Before memory is filled for a value that cannot be stored.
+    if bytes as u64 > owner.memory_bytes() {
+        return Err(Refused::OutOfMemory.into());
+    }
+    let old = entry.map_or(&b""[..], |entry| owner.value(&entry));
+    let mut value = Vec::with_capacity(old.len().max(bytes));
+    value.extend_from_slice(old);
+    value.resize(old.len().max(bytes), 0);
+    Ok(value)
+}
+
+pub(super) fn invalid_expire(command: &str) -> Fail {
     Fail::err(format!("invalid expire time in '{command}' command"))
 }
 
-// ---------------------------------------------------------------- SET and its like
-
-#[derive(Clone, Copy, PartialEq)]
-enum Condition {
-    Always,
-    Absent,
-    Present,
-    Stamp(u64),
-}
-
-enum Lifetime {
-    None,
-    Keep,
-    Deadline(u64),
-}
-
-/// EX, PX, EXAT or PXAT and its argument, as a deadline. None if `option` is none of them.
-fn deadline_option(owner: &Owner, option: &[u8], value: Option<&&[u8]>, command: &str) -> Result<Option<u64>, Fail> {
-    let (factor, relative) = match () {
-        _ if option.eq_ignore_ascii_case(b"ex") => (1000, true),
-        _ if option.eq_ignore_ascii_case(b"px") => (1, true),
-        _ if option.eq_ignore_ascii_case(b"exat") => (1000, false),
-        _ if option.eq_ignore_ascii_case(b"pxat") => (1, false),
-        _ => return Ok(None),
-    };
-    let value = int_arg(value.ok_or_else(Fail::syntax)?)?;
-    if value <= 0 {
-        return Err(invalid_expire(command));
-    }
-    let ms = value.checked_mul(factor).ok_or_else(|| invalid_expire(command))?;
-    let ms = if relative {
-        ms.checked_add(owner.now_ms as i64)
-    } else {
-        Some(ms)
-    };
-    ms.map(|ms| Some(ms as u64)).ok_or_else(|| invalid_expire(command))
-}
-
-fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    if args.len() == 3 {
-        owner.put(args[1], Kind::String, args[2], 0)?;
-        out.ok();
-        return Ok(());
-    }
-    let (mut condition, mut lifetime, mut get) = (Condition::Always, Lifetime::None, false);
-    let mut at = 3;
-    while at < args.len() {
-        let option = args[at];
-        let choose = |old: Condition, new: Condition| {
-            if old == Condition::Always {
-                Ok(new)
-            } else {
-                Err(Fail::syntax())
-            }
-        };
-        if option.eq_ignore_ascii_case(b"nx") {
-            condition = choose(condition, Condition::Absent)?;
-        } else if option.eq_ignore_ascii_case(b"xx") {
-            condition = choose(condition, Condition::Present)?;
-        } else if option.eq_ignore_ascii_case(b"ifstamp") {
-            at += 1;
-            let stamp = args.get(at).and_then(|text| parse_int(text)).filter(|&stamp| stamp >= 0);
-            let stamp = stamp.ok_or_else(|| Fail::err("a stamp is an integer that GETSTAMP returned, or 0 for no key"))?;
-            condition = choose(
-                condition,
-                if stamp == 0 {
-                    Condition::Absent
-                } else {
-                    Condition::Stamp(stamp as u64)
-                },
-            )?;
-        } else if option.eq_ignore_ascii_case(b"get") {
-            get = true;
-        } else if option.eq_ignore_ascii_case(b"keepttl") {
-            if !matches!(lifetime, Lifetime::None) {
-                return Err(Fail::syntax());
-            }
-            lifetime = Lifetime::Keep;
-        } else if let Some(deadline) = deadline_option(owner, option, args.get(at + 1), "set")? {
-            if !matches!(lifetime, Lifetime::None) {
-                return Err(Fail::syntax());
-            }
-            lifetime = Lifetime::Deadline(deadline);
-            at += 1;
-        } else {
-            return Err(Fail::syntax());
-        }
-        at += 1;
-    }
-    let entry = if get {
-        string_entry(owner, args[1])?
-    } else {
-        owner.lookup(args[1])
-    };
-    let old = if get {
-        entry.map(|entry| owner.value(&entry).to_vec())
-    } else {
-        None
-    };
-    let met = match condition {
-        Condition::Always => true,
-        Condition::Absent => entry.is_none(),
-        Condition::Present => entry.is_some(),
-        Condition::Stamp(stamp) => entry.is_some_and(|entry| owner.stamp(&entry) == stamp),
-    };
-    if met {
-        let deadline = match lifetime {
-            Lifetime::None => 0,
-            Lifetime::Keep => entry.map_or(0, |entry| owner.deadline(&entry)),
-            Lifetime::Deadline(deadline) => deadline,
-        };
-        if deadline != 0 && deadline <= owner.now_ms {
-            owner.remove(args[1]);
-        } else {
-            owner.put(args[1], Kind::String, args[2], deadline)?;
-        }
-    }
-    match (get, met) {
-        (true, _) => write_option(old.as_deref(), out),
-        (false, true) => out.ok(),
-        (false, false) => out.nil(),
-    }
-    Ok(())
-}
-
-fn set_with_ttl(owner: &mut Owner, args: &Args, factor: i64, name: &str, out: &mut impl Sink) -> Result<(), Fail> {
-    let ttl = int_arg(args[2])?;
-    let deadline = ttl
-        .checked_mul(factor)
-        .and_then(|ms| ms.checked_add(owner.now_ms as i64))
-        .filter(|_| ttl > 0)
-        .ok_or_else(|| invalid_expire(name))?;
-    owner.put(args[1], Kind::String, args[3], deadline as u64)?;
-    out.ok();
-    Ok(())
-}
-
-fn getex(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let deadline = match args {
-        [_, _] => None,
-        [_, _, option] if option.eq_ignore_ascii_case(b"persist") => Some(0),
-        [_, _, option, value] => Some(deadline_option(owner, option, Some(value), "getex")?.ok_or_else(Fail::syntax)?),
-        _ => return Err(Fail::syntax()),
-    };
-    let value = string_value(owner, args[1])?;
-    if let (Some(deadline), Some(entry)) = (deadline, owner.lookup(args[1])) {
-        if deadline != 0 && deadline <= owner.now_ms {
-            owner.remove(args[1]);
-        } else {
-            owner.set_deadline(args[1], &entry, deadline)?;
-        }
-    }
-    write_option(value.as_deref(), out);
-    Ok(())
-}
+// ---------------------------------------------------------------- several keys, parts of values
 
 fn check_pairs(args: &Args, name: &str) -> Result<(), Fail> {
     if args.len().is_multiple_of(2) {
@@ -343,24 +206,14 @@ fn put_pairs(owner: &mut Owner, args: &Args) -> Result<(), Fail> {
 
 fn setrange(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     let start = int_arg(args[2])?;
-    if start < 0 {
-        return Err(Fail::err("offset is out of range"));
-    }
+    let start = usize::try_from(start).map_err(|_| Fail::err("offset is out of range"))?;
     let entry = string_entry(owner, args[1])?;
-    let old = entry.map_or(&b""[..], |entry| owner.value(&entry));
     if args[3].is_empty() {
-        out.int(old.len() as i64);
+        out.int(entry.map_or(0, |entry| owner.value(&entry).len()) as i64);
         return Ok(());
     }
-    let start = usize::try_from(start).map_err(|_| Fail::err("offset is out of range"))?;
     let end = start.saturating_add(args[3].len());
-    check_length(end)?;
-    // Before memory is filled for a value that cannot be stored.
-    if end as u64 > owner.memory_bytes() {
-        return Err(Refused::OutOfMemory.into());
-    }
-    let mut value = old.to_vec();
-    value.resize(value.len().max(end), 0);
+    let mut value = grown_value(owner, entry, end)?;
     value[start..end].copy_from_slice(args[3]);
     replace(owner, args[1], entry, &value)?;
     out.int(value.len() as i64);
@@ -385,20 +238,24 @@ fn increment(owner: &mut Owner, key: &[u8], by: i64, out: &mut impl Sink) -> Res
 }
 
 fn increment_float(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let by = float_arg(args[2])?;
     let entry = string_entry(owner, args[1])?;
-    let old = match &entry {
-        Some(entry) => float_arg(owner.value(entry))?,
-        None => 0.0,
-    };
-    let new = old + by;
-    if !new.is_finite() {
-        return Err(Fail::err("increment would produce NaN or Infinity"));
-    }
-    let text = format_float(new);
+    let old = entry.map_or(&b"0"[..], |entry| owner.value(&entry));
+    let text = sum_text(old, args[2])?;
     replace(owner, args[1], entry, text.as_bytes())?;
     out.bytes(text.as_bytes());
     Ok(())
+}
+
+/// As decimals while both are of a usual size, else as 64-bit floats.
+fn sum_text(old: &[u8], by: &[u8]) -> Result<String, Fail> {
+    if let (Some(old), Some(by)) = (Decimal::parse(old), Decimal::parse(by)) {
+        return Ok(old.plus(by).to_string());
+    }
+    let new = float_arg(old)? + float_arg(by)?;
+    if !new.is_finite() {
+        return Err(Fail::err("increment would produce NaN or Infinity"));
+    }
+    Ok(format_float(new))
 }
 
 // ---------------------------------------------------------------- deadlines
@@ -410,8 +267,6 @@ fn expire(
     deadline: impl FnOnce(i64, i64) -> Option<i64>,
     out: &mut impl Sink,
 ) -> Result<(), Fail> {
-    let value = int_arg(args[2])?;
-    let deadline = deadline(value, owner.now_ms as i64).ok_or_else(|| invalid_expire(name))?;
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for option in &args[3..] {
         match () {
@@ -428,6 +283,8 @@ fn expire(
     if gt && lt {
         return Err(Fail::err("GT and LT options at the same time are not compatible"));
     }
+    let value = int_arg(args[2])?;
+    let deadline = deadline(value, owner.now_ms as i64).ok_or_else(|| invalid_expire(name))?;
     let Some(entry) = owner.lookup(args[1]) else {
         out.flag(false);
         return Ok(());
