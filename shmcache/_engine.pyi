@@ -23,6 +23,11 @@ FAIL_POINTS: Final[tuple[str, ...]]
 """Named places inside the engine's mutations where `arm_fail_point` may end the process."""
 DEBUG_BUILD: Final[bool]
 
+EVENTS: Final[dict[str, str]]
+"""Names of changes of keys -> the letter of their class in `notify-keyspace-events`."""
+PART_PREFIX: Final[bytes]
+"""Begins the names of the parts of large collections in the log; no key of a user does."""
+
 FLAG_TRANSACTION: Final[int]
 """Batch flag: all commands of the batch take effect as one atomic log group."""
 FLAG_READ_ONLY: Final[int]
@@ -292,6 +297,10 @@ class LogRecord(NamedTuple):
     """0 = none"""
     more: bool
     """More records of the same atomic group follow."""
+    type: str
+    """Kind of a `set`'s value: `string`, `hash`, `list`, `set`, `zset`; `part` for a part of a large collection. `string` where there is no value."""
+    event: str
+    """What the change is called in messages about keys: a name of `EVENTS`, or empty."""
 
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""

@@ -18,6 +18,7 @@ HANDLERS: dict[str, Handler] = {}
 ARITY: dict[str, int] = {}
 COMPARED_WITH_REDIS = {
     "BITCOUNT", "BITFIELD", "BITFIELD_RO", "BITOP", "BITPOS", "GETBIT", "LCS", "OBJECT", "PFADD", "PFCOUNT", "PFMERGE", "SETBIT", "SUBSTR",
+    "HDEL", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "HSET",
 }  # fmt: skip
 """Commands without a handler here: test_redis_*.py run them beside a real redis-server."""
 KEYLESS_WRITES = {"FLUSHALL", "FLUSHDB"}

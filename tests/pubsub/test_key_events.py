@@ -9,8 +9,8 @@ from .conftest import messages, nothing
 from .test_failures import hub_stats
 
 
-def record(kind: str, key: bytes = b"k") -> LogRecord:
-    return LogRecord(1, 1, 0, 0, kind, key, None, 0, False)
+def record(kind: str, key: bytes = b"k", event: str = "", expiry_ms: int = 0) -> LogRecord:
+    return LogRecord(1, 1, 0, 0, kind, key, None, expiry_ms, False, "string", event)
 
 
 def test_letters() -> None:
@@ -31,6 +31,19 @@ def test_letters() -> None:
     assert events_of(record("a kind of later"), "KEIA") == []
 
 
+def test_names_of_commands() -> None:
+    """A change is called what its command is; taking the last element deletes the key too."""
+    names = lambda *args: [payload for _, payload in events_of(record(*args), "KA")]  # noqa: E731
+    assert names("set", b"k", "hset") == [b"hset"]
+    assert names("set", b"k", "rename") == [b"rename_to"]
+    assert names("delete", b"k", "rename") == [b"rename_from"]
+    assert names("delete", b"k", "lpop") == [b"lpop", b"del"]
+    assert names("delete", b"k", "sinterstore") == [b"del"]
+    assert names("set", b"k", "set", 99) == [b"set", b"expire"]
+    assert names("set", b"\xffP\0\xff" + bytes(20)) == []
+    assert events_of(record("set", b"k", "zadd"), "Kh") == []
+
+
 def test_events_of_a_running_instance() -> None:
     """Writes, expiry, deletion and flush come as Redis names them, in the order of the log."""
     with running_instance(channels=True, notify="KEIA", workers=2) as instance:
@@ -44,15 +57,16 @@ def test_events_of_a_running_instance() -> None:
             client.set("{t}a", "1", ex=50)
             client.expire("{t}a", 100)
             client.delete("{t}a")
-            found = [(m["channel"], m["data"]) for m in messages(subscriber, 8)]
+            found = [(m["channel"], m["data"]) for m in messages(subscriber, 10)]
             space, key = b"__keyspace@0__:{t}a", b"{t}a"
             assert found == [
-                *((space, b"set"), (b"__keyevent@0__:set", key), (b"__invalidate__", key)),
+                *((space, b"set"), (b"__keyevent@0__:set", key)),
+                *((space, b"expire"), (b"__keyevent@0__:expire", key), (b"__invalidate__", key)),
                 *((space, b"expire"), (b"__keyevent@0__:expire", key)),
                 *((space, b"del"), (b"__keyevent@0__:del", key), (b"__invalidate__", key)),
             ]
             client.set("{t}b", "1", px=30)
-            found = [(m["channel"], m["data"]) for m in messages(subscriber, 6)]
+            found = [(m["channel"], m["data"]) for m in messages(subscriber, 8)]
             assert (b"__keyevent@0__:expired", b"{t}b") in found
             client.flushall()
             assert (b"__invalidate__", b"") in [(m["channel"], m["data"]) for m in messages(subscriber, 2)]

@@ -8,44 +8,63 @@ from typing import Any, Final
 
 import posix_ipc
 
-from ..._engine import EngineError, LogRecord, LogTailer, Overtaken, decode_records
+from ..._engine import EVENTS, PART_PREFIX, EngineError, LogRecord, LogTailer, Overtaken, decode_records
 from ...limits import CHANNEL_NAME_BYTES_MAX
 from ...protocol.channels import END, INVALIDATE_CHANNEL
 from ...protocol.directory import DirectorySnapshot
 
 POLL_BYTES_MAX: Final = 1 << 18
 """Of one shard's log in one turn, so that messages do not wait for a flood of writes."""
-_EVENTS: Final = {
-    "set": ("$", b"set"),
-    "set_ref": ("$", b"set"),
-    "delete": ("g", b"del"),
-    "expire_at": ("g", b"expire"),
-    "flush": ("g", b"flush"),
-    "expired": ("x", b"expired"),
-    "evicted": ("e", b"evicted"),
+_OF_EFFECTS: Final = {
+    "expire_at": ("g", "expire"),
+    "flush": ("g", "flush"),
+    "expired": ("x", "expired"),
+    "evicted": ("e", "evicted"),
 }
-"""Kind of record -> class letter and name of the event."""
-_CHANGES: Final = frozenset(_EVENTS) - {"expire_at"}
-"""What makes a copy of the value wrong."""
+"""Kinds of records that mean one event, whichever command wrote them: class letter and name."""
+_REMOVALS: Final = frozenset(
+    ("hdel", "lpop", "rpop", "lrem", "ltrim", "srem", "spop", "zrem", "zpopmin", "zpopmax")
+    + ("zremrangebyrank", "zremrangebyscore", "zremrangebylex")
+)
+"""Events of commands that take elements; when it was the last one, the key's deletion is an event of its own."""
+
+
+def _names(record: LogRecord) -> list[tuple[str, str]]:
+    """(class letter, event) of each thing that a record says."""
+    if record.kind in _OF_EFFECTS:
+        return [_OF_EFFECTS[record.kind]]
+    event = record.event
+    if record.kind == "delete":
+        if event == "rename":
+            return [("g", "rename_from")]
+        taken = [(EVENTS[event], event)] if event in _REMOVALS else []
+        return [*taken, ("g", "del")]
+    if record.kind not in ("set", "set_ref"):
+        return []
+    if event == "rename":
+        return [("g", "rename_to")]
+    names = [(EVENTS[event], event)] if event else [("$", "set")]
+    return names + [("g", "expire")] * bool(event == "set" and record.expiry_ms)
 
 
 def events_of(record: LogRecord, letters: str) -> list[tuple[bytes, bytes]]:
     """(channel, payload) of each message about one record, for the letters of `notify`.
 
-    A flush concerns all keys: its payload, where a key's name would stand, is empty.
+    A flush concerns all keys: its payload, where a key's name would stand, is empty. Of a large collection the root tells, not its parts.
     """
-    found = _EVENTS.get(record.kind)
-    if found is None:
-        return []
-    letter, event = found
     key = record.key
+    if key.startswith(PART_PREFIX):
+        return []
     messages = []
-    if letter in letters or "A" in letters:
-        if "K" in letters and record.kind != "flush":
-            messages.append((b"__keyspace@0__:" + key, event))
-        if "E" in letters:
-            messages.append((b"__keyevent@0__:" + event, key))
-    if "I" in letters and record.kind in _CHANGES:
+    names = _names(record)
+    for letter, event in names:
+        if letter in letters or "A" in letters:
+            name = event.encode()
+            if "K" in letters and record.kind != "flush":
+                messages.append((b"__keyspace@0__:" + key, name))
+            if "E" in letters:
+                messages.append((b"__keyevent@0__:" + name, key))
+    if "I" in letters and names and record.kind != "expire_at":
         messages.append((INVALIDATE_CHANNEL, key))
     # A key that cannot be a channel's name has no keyspace channel.
     return [m for m in messages if len(m[0]) <= CHANNEL_NAME_BYTES_MAX and END not in m[0]]

@@ -3,6 +3,7 @@
 use super::convert::{borrow_fd, slot_table};
 use super::errors::{self, EngineError};
 use super::reader::PyReader;
+use crate::commands::events::EVENTS;
 use crate::layout::SLOT_COUNT;
 use crate::log::record::{records, Effect};
 use crate::log::{split, LogTailer};
@@ -129,6 +130,8 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
             value,
             record.deadline,
             record.more,
+            record.kind.name_in_log(),
+            EVENTS.get(record.event as usize).map_or("", |event| event.1),
         ))?)?;
     }
     Ok(list)
@@ -164,7 +167,7 @@ fn split_records<'py>(
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
-    let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more"].as_slice();
+    let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more", "type", "event"].as_slice();
     let frame = [
         "from_position",
         "to_position",

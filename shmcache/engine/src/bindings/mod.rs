@@ -6,17 +6,19 @@ mod log;
 mod owner;
 mod reader;
 
+use crate::commands::events::EVENTS;
 use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};
 use crate::commands::table::{COMMANDS, FAMILIES, FLAG_NAMES};
 use crate::failpoint::{arm, FAIL_POINTS};
 use crate::layout;
 use crate::log::frame::MAX_FRAME_BYTES;
 use crate::owner::Policy;
+use crate::parts::PREFIX;
 use crate::slots::slot_of;
 use convert::bytes_of;
 use errors::EngineError;
 use pyo3::prelude::*;
-use pyo3::types::{PyFrozenSet, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PyTuple};
 
 /// Arm, or with an empty name disarm, a fail point.
 #[pyfunction]
@@ -107,6 +109,12 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add("FLAG_READ_ONLY", FLAG_READ_ONLY)?;
     module.add("POLICIES", PyTuple::new(py, Policy::ALL.map(|(name, _)| name))?)?;
     module.add("FAIL_POINTS", PyTuple::new(py, FAIL_POINTS.iter().map(|(name, _)| *name))?)?;
+    let events = PyDict::new(py);
+    for (letter, name) in &EVENTS[1..] {
+        events.set_item(name, letter)?;
+    }
+    module.add("EVENTS", events)?;
+    module.add("PART_PREFIX", PyBytes::new(py, &PREFIX))?;
     let rows = commands(py)?;
     if let Ok(first) = rows.get_item(0) {
         module.add("CommandSpec", first.get_type())?;

@@ -4,6 +4,7 @@ mod assign;
 pub mod batch;
 mod bitfield;
 mod bits;
+pub mod events;
 pub mod glob;
 mod hashes;
 mod hyperloglog;
@@ -134,8 +135,10 @@ impl Owner {
     #[inline]
     pub fn run(&mut self, spec: &Spec, args: &Args, out: &mut impl Sink) {
         let mark = out.mark();
+        self.event = spec.event;
         let result = self.try_run(spec, args, out);
         self.unpin();
+        self.event = 0;
         if let Err(fail) = result {
             out.rewind(mark);
             self.counters.errors += 1;

@@ -1,6 +1,8 @@
 //! The command table: the one place where commands are described. The executor, the clients, the router, the command line and the reference
 //! pages are driven by it; `_engine.COMMANDS` exports it to Python.
 
+use super::events::{event_of, same};
+
 pub const WRITE: u32 = 1;
 pub const READONLY: u32 = 2;
 pub const FAST: u32 = 4;
@@ -48,6 +50,8 @@ pub struct Spec {
     pub keys: (i32, i32, i32),
     /// Position of the argument that says how many keys follow it; 0: there is none.
     pub numkeys: usize,
+    /// What its changes are called (`events.rs`).
+    pub event: u8,
     pub flags: u32,
     /// How one command over several shards is split and merged.
     pub split: &'static str,
@@ -64,21 +68,6 @@ const fn family(name: &str) -> usize {
         index += 1;
     }
     panic!("no such family")
-}
-
-const fn same(one: &str, other: &str) -> bool {
-    let (one, other) = (one.as_bytes(), other.as_bytes());
-    if one.len() != other.len() {
-        return false;
-    }
-    let mut at = 0;
-    while at < one.len() {
-        if one[at] != other[at] {
-            return false;
-        }
-        at += 1;
-    }
-    true
 }
 
 const fn numkeys_of(name: &str) -> usize {
@@ -100,7 +89,7 @@ macro_rules! commands {
 
         /// All commands, sorted by name; the position is the command's number.
         pub const COMMANDS: &[Spec] = &[$(Spec {
-            command: Command::$id, name: $name, arity: $arity, keys: ($first, $last, $step), numkeys: numkeys_of($name), flags: $($flag)|*, split: $split,
+            command: Command::$id, name: $name, arity: $arity, keys: ($first, $last, $step), numkeys: numkeys_of($name), event: event_of($name), flags: $($flag)|*, split: $split,
             family: family($family), summary: $summary,
         }),*];
     };

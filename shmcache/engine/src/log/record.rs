@@ -4,7 +4,7 @@
 //!  word 0   length, bytes, a multiple of 8 (32) | CRC-32C of all that follows (32)
 //!  word 1   sequence number, dense per shard
 //!  word 2   stamp
-//!  word 3   epoch (32) | node (16) | effect (8) | kind of the value, 0 = string (4) | flags (4)
+//!  word 3   epoch (32) | node (9) | event (7) | effect (8) | kind of the value, 0 = string (4) | flags (4)
 //!  word 4   key bytes (32) | value bytes (32)
 //!  word 5   deadline, unix ms; 0 = none
 //!  key      padded with zeros to a multiple of 8
@@ -12,7 +12,7 @@
 //! ```
 //! A filler at the ring's end, where the next record does not fit, is word 0 alone with FILLER in its length's top bit.
 
-use crate::layout::{padded, Kind, Origin, WORD};
+use crate::layout::{padded, Kind, Origin, MAX_NODE, WORD};
 
 pub const HEADER_BYTES: u64 = 6 * WORD;
 pub const FILLER: u32 = 1 << 31;
@@ -20,6 +20,8 @@ pub const FILLER: u32 = 1 << 31;
 pub const FLAG_MORE: u8 = 1;
 /// The upper half of the flags' byte is the value's kind.
 const KIND_SHIFT: u32 = 4;
+const EVENT_SHIFT: u32 = 41;
+const MAX_EVENT: u8 = 127;
 
 /// What a record did. Numbers are stored: never reuse one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +79,8 @@ pub struct Record<'a> {
     pub effect: Effect,
     /// Of the value; String where there is none.
     pub kind: Kind,
+    /// What the change is called: number of a row of `commands/events.rs`, 0 = nothing but its effect.
+    pub event: u8,
     pub more: bool,
     pub deadline: u64,
     pub key: &'a [u8],
@@ -125,7 +129,7 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&self.stamp.to_le_bytes());
         let kind = if self.kind == Kind::String { 0 } else { self.kind as u8 };
         let flags = kind << KIND_SHIFT | if self.more { FLAG_MORE } else { 0 };
-        let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.effect as u64) << 48 | (flags as u64) << 56;
+        let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.event as u64) << EVENT_SHIFT | (self.effect as u64) << 48 | (flags as u64) << 56;
         out.extend_from_slice(&word3.to_le_bytes());
         out.extend_from_slice(&(self.key.len() as u64 | (value_bytes as u64) << 32).to_le_bytes());
         out.extend_from_slice(&self.deadline.to_le_bytes());
@@ -163,9 +167,10 @@ impl<'a> Record<'a> {
             seq: word(1),
             stamp: word(2),
             epoch: word(3) as u32,
-            node: (word(3) >> 32) as u16,
+            node: (word(3) >> 32) as u16 & MAX_NODE,
             effect,
             kind,
+            event: (word(3) >> EVENT_SHIFT) as u8 & MAX_EVENT,
             more: flags & FLAG_MORE != 0,
             deadline: word(5),
             key: &data[key_at..key_at + key_bytes],
@@ -264,6 +269,7 @@ mod tests {
             node: 2,
             effect: Effect::Set,
             kind: Kind::Hash,
+            event: 5,
             more: true,
             deadline: 11,
             key: b"key",

@@ -85,6 +85,7 @@ mod tests {
             node,
             effect,
             kind: Kind::String,
+            event: 0,
             more,
             deadline: 0,
             key,

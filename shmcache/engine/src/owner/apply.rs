@@ -34,6 +34,7 @@ impl Owner {
             let single = !record.more && group.is_empty();
             check(&record, start, single)?;
             start = end;
+            self.event = record.event;
             if single {
                 effective += self.replay(&record)? as u64;
                 continue;
@@ -48,6 +49,7 @@ impl Owner {
         if !group.is_empty() {
             return Err(ApplyError::Corrupt(start, "the records end in the middle of a group"));
         }
+        self.event = 0;
         self.publish_gauges();
         Ok(effective)
     }

@@ -149,6 +149,7 @@ fn a_deadline_keeps_its_node_through_a_crash() {
             node: 5,
             effect: crate::log::Effect::Deadline,
             kind: crate::layout::Kind::String,
+            event: 0,
             more: false,
             deadline: 4_102_444_800_999,
             key: b"k",

@@ -179,6 +179,7 @@ impl Owner {
             collections: Collections::default(),
             pinned: SmallVec::new(),
             compact_limits: CompactLimits::default(),
+            event: 0,
             committing: false,
             tombstone_life_ms: match map.load(header::TOMBSTONE_LIFE_MS) {
                 0 => DEFAULT_TOMBSTONE_LIFE_MS,

@@ -81,6 +81,7 @@ impl Owner {
             node: origin.node,
             effect: Effect::Flush,
             kind: Kind::String,
+            event: 0,
             more: false,
             deadline: 0,
             key: &[],

@@ -23,6 +23,7 @@ pub struct Pending {
     pub origin: Origin,
     /// What the log will call it.
     pub effect: Effect,
+    event: u8,
 }
 
 #[derive(Default)]
@@ -136,7 +137,7 @@ impl Owner {
                 .reorder(&self.map, seen.map(|at| at.0), offset.map(|at| at.0), self.now_ms);
         }
         let group = self.group.as_mut().expect("a group is open");
-        let before = group.pending.insert(key.to_vec(), Pending { offset, origin, effect });
+        let before = group.pending.insert(key.to_vec(), Pending { offset, origin, effect, event: self.event });
         match &mut group.undo {
             Some(undo) => undo.push((key.to_vec(), before)),
             None => self.free_pending(before),
@@ -207,8 +208,10 @@ impl Owner {
         let Some(last) = writes.len().checked_sub(1) else {
             return Ok(());
         };
+        let event = self.event;
         for (index, (key, pending)) in writes.iter().enumerate() {
             let more = index < last;
+            self.event = pending.event;
             match pending.offset {
                 Some(offset) => {
                     let meta = Meta(self.map.load(offset.0 + WORD));
@@ -224,6 +227,7 @@ impl Owner {
                 None => self.stage_delete(key, pending.effect, pending.origin, more),
             }
         }
+        self.event = event;
         self.log.commit();
         pass(FailPoint::GroupLogged);
         self.committing = true;

@@ -106,6 +106,8 @@ pub struct Owner {
     /// Large collections that the command under way works on: they must not be evicted from under it.
     pinned: SmallVec<[u64; 4]>,
     pub compact_limits: CompactLimits,
+    /// What the changes of the command under way are called in the log.
+    pub event: u8,
     /// A group is being made real: the orders of collections have its changes already.
     committing: bool,
     tombstone_life_ms: u64,

@@ -49,6 +49,7 @@ impl Visitor for Copy {
             node: sight.meta().node(),
             effect: if deleted { Effect::Delete } else { Effect::Set },
             kind: if deleted { Kind::String } else { Kind::from_code(sight.meta().kind_code()).unwrap_or(Kind::String) },
+            event: 0,
             more: false,
             // A tombstone's own deadline says when it may be forgotten here, nothing about the key.
             deadline: if deleted { 0 } else { sight.deadline },
@@ -77,6 +78,7 @@ impl ShardReader {
                 node: origin.node,
                 effect: Effect::Flush,
                 kind: Kind::String,
+                event: 0,
                 more: false,
                 deadline: 0,
                 key: &[],
