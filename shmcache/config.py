@@ -25,6 +25,7 @@ from .options import (
     NetworkConfig,
     PersistenceConfig,
     ReplicationConfig,
+    RespConfig,
     SecurityConfig,
     format_size,
     parse_size,
@@ -47,6 +48,7 @@ class Config(BaseModel):
     limits: LimitsConfig = LimitsConfig()
     channels: ChannelsConfig = ChannelsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    resp: RespConfig = RespConfig()
     log: LogConfig = LogConfig()
 
 

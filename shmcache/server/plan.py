@@ -214,6 +214,32 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
     }
 
 
+def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
+    """Settings of the processes of the RESP port, without the port in force; empty if there is none."""
+    listen = config.resp.resp
+    if not listen:
+        return []
+    host, _, port = listen.rpartition(":")
+    common = {
+        "instance": plan.instance,
+        "listen": listen,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "processes": config.resp.resp_processes,
+        "clients_max": config.resp.resp_clients,
+        "timeout_s": config.resp.resp_timeout,
+        "output_bytes": config.resp.resp_output,
+        "folder": str(plan.folder),
+        "memory_bytes": config.memory.memory,
+        "policy": config.memory.policy,
+        "aof": config.persistence.aof,
+        "has_keeper": bool(config.persistence.data_dir),
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+    return [common | {"number": number} for number in range(config.resp.resp_processes)]
+
+
 def metrics_settings(config: Config, plan: Plan) -> dict[str, Any] | None:
     """Settings of the process that serves metrics; None if it is not wanted."""
     listen = config.metrics.metrics
