@@ -25,11 +25,11 @@ from .options import (
     NetworkConfig,
     PersistenceConfig,
     ReplicationConfig,
-    RespConfig,
     SecurityConfig,
     format_size,
     parse_size,
 )
+from .resp_options import RespConfig
 
 __all__ = ["OPTIONS", "Config", "Option", "format_size", "load", "parse_size", "reference"]
 

@@ -176,13 +176,13 @@ class Connection(asyncio.Protocol):
         size = 0
         for at, args in enumerate(commands):
             row = find(args[0])
-            if self.careful or gateway.is_careful:
-                if self._step_carefully(row, args, attachment):
-                    resp = self.resp
-                    if self.busy or self.is_closing:
-                        return self.backlog.extendleft(reversed(commands[at + 1 :]))
-                    continue
-            if row is None:
+            if gateway.is_careful and gateway.holds(self, row):
+                self._begin(gateway.wait_released(), self.encode, quiet=True)
+                return self.backlog.extendleft(reversed(commands[at:]))
+            if (self.careful or gateway.is_careful) and self._step_carefully(row, args, attachment):
+                if self.busy or self.is_closing:
+                    return self.backlog.extendleft(reversed(commands[at + 1 :]))
+            elif row is None:
                 out_or_pending(self, unknown(args))
             elif not row.takes(args):
                 out_or_pending(self, wrong_arity(row.name))
@@ -243,10 +243,6 @@ class Connection(asyncio.Protocol):
         gateway = self.gateway
         if gateway.monitors and row is not None and "nomonitor" not in row.flags:
             gateway.show(self, args)
-        if gateway.holds(self, row):
-            self.backlog.appendleft(args)
-            self._begin(gateway.wait_released(), self.encode, quiet=True)
-            return True
         if self.mute_next:
             self.mute_next -= 1
             self.muted = bool(self.mute_next)

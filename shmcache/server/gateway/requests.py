@@ -153,7 +153,7 @@ def _number(text: bytes, largest: int, complaint: str) -> int:
 
 
 def _shown(byte: int) -> str:
-    return chr(byte) if 32 <= byte < 127 else "?"
+    return chr(byte) if 32 <= byte < 127 else " " if byte in b"\r\n" else "?"
 
 
 _ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}

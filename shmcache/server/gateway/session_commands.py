@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from ...errors import CommandFailed, ResponseError
+from .arguments import integer
 from .replies import Push
 from .rows import command, wrong_arity
 from .versions import REDIS_VERSION
@@ -36,9 +37,7 @@ def clock(client: Any, args: list[bytes]) -> Any:
 
 @command("SELECT", 2, "Choose a database: there is 0.", *_SET_FAST)
 def select(client: Any, args: list[bytes]) -> Any:
-    if not args[1].lstrip(b"-").isdigit():
-        raise CommandFailed("ERR", "invalid DB index")
-    if int(args[1]) != 0:
+    if integer(args[1]) != 0:
         raise CommandFailed("ERR", "DB index is out of range")
     return "OK"
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ...errors import InstanceNotFound, LimitExceeded, ProtocolError, Unavailable
 from ...limits import CHANNEL_CONFIRM_S, CHANNEL_SUBSCRIPTIONS_MAX, MESSAGE_BYTES_MAX
-from ...protocol.channels import CHANNEL, NONCE_BYTES, PATTERN, PROBE, REFUSED, SHARD, Message, name_of, probe_topic, topic_of, unpack_messages
+from ...protocol.channels import (
+    CHANNEL,
+    NONCE_BYTES,
+    PATTERN,
+    PROBE,
+    REFUSED,
+    SHARD,
+    Message,
+    name_of,
+    probe_topic,
+    topic_of,
+    unpack_messages,
+)
 from ...protocol.streams import FRAME, SUBSCRIBE, UNSUBSCRIBE, Records, record, stream_path
 from .replies import Push
 
