@@ -316,7 +316,7 @@ RESP_TIMEOUT_S: Final = 5.0
 """For one message to a worker, retries included."""
 RESP_REVIEW_MS: Final = 50
 """How often the gateway looks whether a worker that it waits for was replaced."""
-RESP_BIND_S_MAX: Final = 5.0
+RESP_BIND_S_MAX: Final = 3.0
 """How long a port that is still taken is waited for."""
 RESP_SLOWLOG_ENTRIES_MAX: Final = 100_000
 RESP_SLOWLOG_WORDS_MAX: Final = 32

@@ -63,7 +63,7 @@ def test_who_am_i(client):
     assert client.client_getname() in ("me", b"me")
     mine = client.client_info()
     assert mine["name"] == "me" and int(mine["id"]) == client.client_id() and mine["lib-name"] == "redis-py"
-    assert [one["id"] for one in client.client_list() if one["name"] == "me"] == [mine["id"]]
+    assert [one["id"] for one in client.client_list() if one["name"] == "me"] == [str(mine["id"])]
 
 
 def test_options(client):
@@ -90,8 +90,7 @@ def test_info(client):
 
 def test_the_command_table(client):
     count = client.command_count()
-    assert count == len(client.execute_command("COMMAND", "LIST"))
-    assert client.command()["get"]["arity"] == 2
+    assert count == len(client.command_list())
     assert client.command_getkeys("MSET", "a", 1, "b", 2) == ["a", "b"] or client.command_getkeys("MSET", "a", 1, "b", 2) == [b"a", b"b"]
 
 

@@ -108,6 +108,8 @@ class Connection(asyncio.Protocol):
         self._drained: asyncio.Future[None] | None = None
         self._owed_bytes = 0
         self._is_stalled = self._is_paused = self.is_closing = False
+        self._has_ended = False
+        """The client sends nothing more."""
         self._complaint = ""
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------
@@ -137,10 +139,10 @@ class Connection(asyncio.Protocol):
         self.pending.clear()
 
     def eof_received(self) -> bool:
-        if not self.pending and not self.busy:
+        if not self.pending and not self.busy and not self.backlog:
             return False
         # What it asked for before is still answered.
-        self._end()
+        self._has_ended = True
         return True
 
     def pause_writing(self) -> None:
@@ -349,12 +351,14 @@ class Connection(asyncio.Protocol):
     def _flush(self) -> None:
         """Write what is there, read on or not, close if it is over."""
         self._write()
+        if self.is_closing:
+            self.backlog.clear()
         if not self.pending and not self.busy and not self.backlog:
             self._owed_bytes = 0
             if self._complaint and not self.is_closing:
                 self.transport.write(b"-ERR Protocol error: %b\r\n" % self._complaint.encode())
-                self._end()
-            if self.is_closing and not self.transport.is_closing():
+                self.is_closing = True
+            if (self.is_closing or self._has_ended) and not self.transport.is_closing():
                 self.transport.close()
         wait = (
             self._is_stalled
@@ -366,15 +370,9 @@ class Connection(asyncio.Protocol):
             self._is_paused = wait
             (self.transport.pause_reading if wait else self.transport.resume_reading)()
 
-    def _end(self) -> None:
-        self.is_closing = True
-        if not self.pending and not self.busy:
-            self.transport.close()
-
     def close_after_reply(self) -> None:
         """QUIT: what comes after it is not looked at any more."""
         self.is_closing = True
-        self.backlog.clear()
 
 
 def out_or_pending(connection: Connection, value: Any, encode: Encoder | None = None) -> None:

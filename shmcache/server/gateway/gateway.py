@@ -136,8 +136,12 @@ class Gateway:
         self.loop.call_later(seconds, self._maybe_release)
 
     def _maybe_release(self) -> None:
-        if self.loop.time() >= self._paused_until - 0.001:
+        left = self._paused_until - self.loop.time()
+        if left <= 0:
             self.unpause()
+        else:
+            # The loop's clock goes in milliseconds: it may wake a moment early. Or the pause was made longer.
+            self.loop.call_later(left + 0.001, self._maybe_release)
 
     def unpause(self) -> None:
         self._paused_until = 0.0

@@ -44,10 +44,16 @@ def _unsubscribing(what: bytes, kind: bytes) -> Handler:
     async def unsubscribe(client: Connection, args: list[bytes]) -> Any:
         subscriber = client.subscriber
         names = args[1:] or (list(subscriber.topics[kind]) if subscriber is not None else [])
+        if subscriber is not None:
+            before = dict(subscriber.topics[kind])
+            await subscriber.unsubscribe(kind, names)
+            now, subscriber.topics[kind] = subscriber.topics[kind], before
         for name in names:
             if subscriber is not None:
-                subscriber.unsubscribe(kind, name)
+                before.pop(name, None)
             _tell(client, what, name, kind)
+        if subscriber is not None:
+            subscriber.topics[kind] = now
         if not names:
             _tell(client, what, None, kind)
         if subscriber is not None and not subscriber.total:

@@ -70,24 +70,34 @@ class Subscriber(asyncio.Protocol):
             if name not in self.topics[kind]:
                 self.topics[kind][name] = None
                 self._send(SUBSCRIBE, topic)
-        probe = self._probe = probe_topic(os.urandom(NONCE_BYTES), topics[-1])
+        if await self._settled(topics[-1]) & REFUSED:
+            for name in names:
+                self._drop(kind, name)
+            raise LimitExceeded("the hub takes no more subscriptions")
+
+    async def _settled(self, topic: bytes) -> int:
+        """Wait until the hub has taken all that was sent to it so far; what it says of the topic (flags)."""
+        probe = self._probe = probe_topic(os.urandom(NONCE_BYTES), topic)
         self._confirmed = asyncio.get_running_loop().create_future()
         self._send(SUBSCRIBE, probe)
         try:
-            flags = await asyncio.wait_for(self._confirmed, 2 * CHANNEL_CONFIRM_S)
+            return await asyncio.wait_for(self._confirmed, 2 * CHANNEL_CONFIRM_S)
         except TimeoutError:
-            # The hub is being restarted: the topics are sent again by then.
-            flags = 0
+            # The hub is being restarted: all topics are sent again by then.
+            return 0
         finally:
             self._send(UNSUBSCRIBE, probe)
             self._confirmed = None
-        if flags & REFUSED:
-            for name in names:
-                self.unsubscribe(kind, name)
-            raise LimitExceeded("the hub takes no more subscriptions")
 
-    def unsubscribe(self, kind: bytes, name: bytes) -> None:
-        """From one; nothing happens if there is none."""
+    async def unsubscribe(self, kind: bytes, names: list[bytes]) -> None:
+        """Out of force when it returns: the hub does not count them any more. Unknown names do not matter."""
+        known = [name for name in names if name in self.topics[kind]]
+        for name in known:
+            self._drop(kind, name)
+        if known and self._transport is not None:
+            await self._settled(topic_of(kind, known[-1]))
+
+    def _drop(self, kind: bytes, name: bytes) -> None:
         if self.topics[kind].pop(name, b"") is None:
             self._send(UNSUBSCRIBE, topic_of(kind, name))
 
