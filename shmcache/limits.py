@@ -300,10 +300,6 @@ RESP_ARGUMENTS_MAX: Final = 1024 * 1024
 """Arguments of one command."""
 RESP_INLINE_BYTES_MAX: Final = 64 * 1024
 """A line: an inline command, or the length of an array or argument."""
-RESP_LINE_LENGTHS_KNOWN: Final = 1_024
-"""Lengths and counts below this are looked up, not computed."""
-RESP_SPLIT_BYTES_MAX: Final = 1024 * 1024
-"""What was read is split into lines as a whole up to this size; beyond it, command by command."""
 RESP_OUTPUT_HIGH_BYTES: Final = 1024 * 1024
 """With more waiting to be sent, no further command of that client is executed."""
 RESP_PUSHED_BYTES_MAX: Final = 32 * 1024 * 1024

@@ -51,7 +51,7 @@ def line(client: Connection) -> str:
         "omem": waiting,
         "tot-mem": client.requests.waiting_bytes + waiting,
         "events": "r",
-        "cmd": client.last_command.lower(),
+        "cmd": client.command_name,
         "user": client.user,
         "redir": -1,
         "resp": client.resp,

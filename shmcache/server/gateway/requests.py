@@ -1,25 +1,15 @@
 """Requests as Redis clients send them: RESP arrays of bulk strings, and inline commands. No I/O.
 
-hiredis parses replies: it takes types and nesting that a request must not have, and knows none of a server's limits. Here what was read is
-split at line ends as a whole, which costs less than half a microsecond a command and is right unless a value contains a line end; only then, and for
-large or incomplete commands, the careful way goes byte by byte.
+hiredis parses replies: it takes types and nesting that a request must not have, and knows none of a server's limits. Whole and well-formed commands
+are taken out by the engine's `split_requests`; what it leaves (inline commands, what is cut off, what is wrong) goes the careful way here.
 """
 
-from collections.abc import Callable
 from typing import Final
 
-from ...limits import (
-    RESP_ARGUMENTS_MAX,
-    RESP_BULK_BYTES_MAX,
-    RESP_INLINE_BYTES_MAX,
-    RESP_LINE_LENGTHS_KNOWN,
-    RESP_SPLIT_BYTES_MAX,
-)
+from ..._engine import split_requests
+from ...limits import RESP_ARGUMENTS_MAX, RESP_BULK_BYTES_MAX, RESP_INLINE_BYTES_MAX
 
 Command = list[bytes]
-
-_COUNT: Final[Callable[[bytes], int | None]] = {b"*%d" % n: n for n in range(1, RESP_LINE_LENGTHS_KNOWN)}.get
-_LENGTH: Final[Callable[[bytes], int | None]] = {b"$%d" % n: n for n in range(RESP_LINE_LENGTHS_KNOWN)}.get
 
 
 class BadRequest(Exception):
@@ -41,6 +31,11 @@ class Requests:
         """Of the argument that comes next, if its length has been read."""
 
     @property
+    def is_clean(self) -> bool:
+        """Whether nothing of a command is waiting for its rest."""
+        return not (self._rest or self._chunks or self._left)
+
+    @property
     def waiting_bytes(self) -> int:
         """Of a command that is not whole yet."""
         return len(self._rest) + sum(map(len, self._chunks))
@@ -54,12 +49,10 @@ class Requests:
         if self._rest or self._chunks:
             data = b"".join((self._rest, *self._chunks, data))
             self._rest, self._chunks, self._lacking = b"", [], 0
-        commands: list[Command] = []
-        at = 0
-        if not self._left and len(data) <= RESP_SPLIT_BYTES_MAX:
-            at = _split(data, commands)
-            if at == len(data):
-                return commands, ""
+        commands: list[Command]
+        commands, at = ([], 0) if self._left else split_requests(data, 0)
+        if at == len(data):
+            return commands, ""
         try:
             self._rest = data[self._parse(data, at, commands) :]
         except BadRequest as error:
@@ -118,27 +111,6 @@ class Requests:
                     args = []
         finally:
             self._args, self._left, self._length = args, left, length
-
-
-def _split(data: bytes, commands: list[Command]) -> int:
-    """Commands from the front as long as that is easy; returns where it ends."""
-    parts = data.split(b"\r\n")
-    at, lines = 0, len(parts) - 1
-    while at < lines:
-        count = _COUNT(parts[at])
-        if count is None:
-            break
-        end = at + 1 + 2 * count
-        if end > lines:
-            break
-        args = parts[at + 2 : end : 2]
-        if list(map(_LENGTH, parts[at + 1 : end : 2])) != list(map(len, args)):
-            break
-        commands.append(args)
-        at = end
-    if at == lines:
-        return len(data) - len(parts[-1])
-    return sum(map(len, parts[:at])) + 2 * at
 
 
 def _number(text: bytes, largest: int, complaint: str) -> int:

@@ -5,6 +5,7 @@ mod errors;
 mod log;
 mod owner;
 mod reader;
+mod resp;
 
 use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};
 use crate::commands::table::{COMMANDS, FAMILIES, FLAG_NAMES};
@@ -113,6 +114,7 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arm_fail_point, module)?)?;
     module.add_function(wrap_pyfunction!(key_slot, module)?)?;
     module.add_function(wrap_pyfunction!(key_slots, module)?)?;
+    module.add_function(wrap_pyfunction!(resp::split_requests, module)?)?;
     errors::register(module)?;
     owner::register(module)?;
     reader::register(module)?;
