@@ -22,5 +22,6 @@ pub mod log;
 pub mod memory;
 pub mod owner;
 pub mod reader;
+pub mod resp;
 pub mod slots;
 pub mod sync;

@@ -269,7 +269,10 @@ class _Lane:
         lanes.batches += 1
         self.request = None
         lanes.delivered()
-        self.send()
+        # Not at once: what other clients sent meanwhile, and is read in this turn of the loop, goes with it.
+        self.is_due = False
+        if self.queue:
+            lanes._call(self)
 
     async def _moved(self, request: Request, results: list[Any]) -> None:
         try:

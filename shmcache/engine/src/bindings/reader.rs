@@ -3,7 +3,6 @@
 use super::convert::{borrow_fd, bytes_of, slot_bitmap, slot_table, to_bytes, value_object, PySink};
 use super::errors::{self, EngineError};
 use super::owner::header_dict;
-use super::resp::{next_command, RespSink};
 use crate::clock::now_ms;
 use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
@@ -13,6 +12,7 @@ use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
 use crate::reader::{Glimpse, ShardReader, Unread};
+use crate::resp::{next_command, RespSink};
 use crate::slots::slot_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};

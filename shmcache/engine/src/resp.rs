@@ -4,8 +4,6 @@
 //! the caller, who takes it up where this ends.
 
 use crate::commands::reply::Sink;
-use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
 
 /// Arguments of one command that are taken here; longer ones go the caller's way.
 const ARGUMENTS_MAX: usize = 1024 * 1024;
@@ -55,19 +53,6 @@ pub fn next_command<'a>(data: &'a [u8], at: usize, args: &mut Vec<&'a [u8]>) -> 
         place = end + 2;
     }
     Some(place)
-}
-
-/// Commands from `at` on, each a list of bytes, and where they end.
-#[pyfunction]
-pub fn split_requests<'py>(py: Python<'py>, data: &[u8], at: usize) -> PyResult<(Bound<'py, PyList>, usize)> {
-    let commands = PyList::empty(py);
-    let mut args = Vec::new();
-    let mut place = at;
-    while let Some(end) = next_command(data, place, &mut args) {
-        commands.append(PyList::new(py, args.iter().map(|arg| PyBytes::new(py, arg)))?)?;
-        place = end;
-    }
-    Ok((commands, place))
 }
 
 /// Replies as RESP2, or as RESP3 where that differs only in its nil.
