@@ -8,6 +8,7 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
+from ..protocol.curve import is_loopback
 from ..protocol.directory import SHARDS_MAX, even_slots
 from ..protocol.security import Security, security_settings
 from ..protocol.slots import slot_ranges
@@ -215,11 +216,13 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
 
 
 def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
-    """Settings of the processes of the RESP port, without the port in force; empty if there is none."""
+    """Settings of the processes of the RESP port, without the port in force; empty if there is none. Raises ConfigError."""
     listen = config.resp.resp
     if not listen:
         return []
     host, _, port = listen.rpartition(":")
+    if not is_loopback(f"tcp://{listen}"):
+        raise ConfigError(f"resp: {listen} can be reached from other hosts, and this port has no passwords: it listens at loopback only")
     common = {
         "instance": plan.instance,
         "listen": listen,

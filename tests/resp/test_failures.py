@@ -194,3 +194,8 @@ def test_reply_off_and_skip(instance):
     assert 0.1 < time.monotonic() - started < 2
     assert one.send(b"QUIT\r\nPING\r\n").rest() == b"+OK\r\n"
     one.close()
+
+
+def test_addresses_that_others_reach_are_refused():
+    with pytest.raises(AssertionError, match="loopback only"), running_instance(resp="0.0.0.0:0"):
+        pass

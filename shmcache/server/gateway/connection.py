@@ -12,7 +12,7 @@ from ...client.routes import Attachment
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_OUTPUT_HIGH_BYTES, RESP_PENDING_BYTES_MAX, RESP_PENDING_COMMANDS_MAX
 from ...protocol.commands import Plan, plan, slot_of_key
-from . import transactions
+from . import blocking, transactions
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
 from .rows import Row, find, unknown, wrong_arity
@@ -247,6 +247,8 @@ class Connection(asyncio.Protocol):
                                 return self.backlog.extendleft(reversed(commands[at + 1 :]))
                         continue
                 self._send(row, args, encode, attachment)
+                if self.busy:
+                    return self.backlog.extendleft(reversed(commands[at + 1 :]))
         self._last_read = b""
         row = find(commands[-1][0]) if type(commands[-1][0]) is bytes else None
         self.last_command = row.name if row is not None else str(commands[-1][0])
@@ -257,6 +259,8 @@ class Connection(asyncio.Protocol):
         if attachment is None:
             # There is no map to go by: wait for the instance first.
             return self._begin(gateway.command_steps(args), encode)
+        if row.blocking:
+            return self._begin(blocking.wait(self, row, args), encode)
         slots = gateway.slots
         entry = Entry(self, encode)
         if row.single:
@@ -412,8 +416,6 @@ def out_or_pending(connection: Connection, value: Any, encode: Encoder | None = 
     if connection.muted:
         return
     data = (encode or connection.encode)(value)
-    if isinstance(value, Exception):
-        connection.gateway.count_error(value)
     if not connection.pending:
         connection.out.append(data)
         return

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from ...errors import InstanceNotFound, Unavailable
 from ...limits import RESP_PUSHED_BYTES_MAX, RESP_TIMEOUT_S
 from ...protocol.commands import SlotMap
 from .lanes import Lanes
-from .replies import error_line
+from .replies import ERRORS
 from .rows import Row
 from .slowlog import SlowLog
 
@@ -46,7 +46,7 @@ class Gateway:
         """Redis' options that mean nothing here but were set, to be read back."""
         self.started = time.time()
         self.commands = self.connections = self.rejected = self.bytes_in = self.bytes_out = 0
-        self.errors: Counter[str] = Counter()
+        self.errors = ERRORS
         self.slowlog = SlowLog()
         self.rates: deque[tuple[float, int]] = deque([(loop.time(), 0)], 16)
         self._next_id = (settings["number"] << 48) + 1
@@ -110,9 +110,6 @@ class Gateway:
     def refresh(self) -> None:
         """After any change of what concerns all connections."""
         self.is_careful = bool(self.monitors) or self._paused_until > self.loop.time()
-
-    def count_error(self, error: Exception) -> None:
-        self.errors[error_line(error).partition(" ")[0]] += 1
 
     def show(self, connection: "Connection", args: list[Any]) -> None:
         """Tell those who monitor."""

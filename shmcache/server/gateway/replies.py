@@ -4,6 +4,7 @@ Values are what the engine gives (None, int, bytes, str for a status, lists, Res
 `NIL_ARRAY`. Where the two protocols differ in the shape of a command's answer stands in `shapes`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -66,8 +67,14 @@ def error_line(error: Exception) -> str:
     return text.replace("\r", " ").replace("\n", " ")
 
 
+ERRORS: Final[Counter[str]] = Counter()
+"""Error replies of this process by their codes."""
+
+
 def _error(error: Exception) -> bytes:
-    return b"-%b\r\n" % error_line(error).encode("utf-8", "replace")
+    text = error_line(error)
+    ERRORS[text.partition(" ")[0]] += 1
+    return b"-%b\r\n" % text.encode("utf-8", "replace")
 
 
 def number_text(value: float) -> bytes:

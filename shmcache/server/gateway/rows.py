@@ -1,7 +1,7 @@
 """One row for every command that the port knows: the engine's table, and what the gateway answers itself. No I/O."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import CommandFailed
@@ -29,11 +29,12 @@ class Row:
     local: bool = False
     single: bool = False
     """It has one key, its first argument."""
+    blocking: bool = False
+    """It waits for a key if it finds nothing."""
     always: bool = False
     """Allowed in RESP2's subscribe mode."""
     at_once: bool = False
     """Not queued by MULTI."""
-    encoded: dict[int, Any] = field(default_factory=dict)
 
     def takes(self, args: list[Any]) -> bool:
         """Whether the number of arguments is right."""
@@ -51,6 +52,7 @@ ROWS: Final[dict[str, Row]] = {
         spec.summary,
         spec.family,
         local="local" in spec.flags,
+        blocking="blocking" in spec.flags,
         single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none",
     )
     for spec in TABLE.values()
