@@ -305,7 +305,7 @@ RESP_OUTPUT_HIGH_BYTES: Final = 1024 * 1024
 RESP_PUSHED_BYTES_MAX: Final = 32 * 1024 * 1024
 """Messages that wait for a slow subscriber; with more it is closed."""
 RESP_PENDING_COMMANDS_MAX: Final = 10_000
-"""Commands of one client that are with the workers at a time."""
+"""Replies that one client waits for; those of consecutive commands with one key count as one."""
 RESP_PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes read from one client while commands of it are with the workers; with more the gateway stops reading."""
 RESP_TIMEOUT_S: Final = 5.0

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ..._engine import EngineError, Retired
 from ...client.local import read
 from ...client.routes import Attachment
+from ...client.session import BATCH_COMMANDS_MAX
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_OUTPUT_HIGH_BYTES, RESP_PENDING_BYTES_MAX, RESP_PENDING_COMMANDS_MAX
-from ...protocol.commands import Plan, plan, slot_of_key
+from ...protocol.commands import plan, slot_of_key, slots_of_keys
 from . import blocking, transactions
+from .entries import Entry, Part, Parts, Places, Run
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
 from .rows import Row, find, unknown, wrong_arity
@@ -26,46 +28,6 @@ NO_REPLY: Final = object()
 _FLUSH_BYTES: Final = 64 * 1024
 _FLUSH_REPLIES: Final = 512
 _BACKLOG_COMMANDS: Final = 1_024
-
-
-class Entry:
-    """A reply that is not there yet, in its place among the others."""
-
-    __slots__ = ("connection", "data", "encode")
-
-    def __init__(self, connection: "Connection", encode: Encoder) -> None:
-        self.connection, self.encode = connection, encode
-        self.data: bytes | None = None
-
-    def take(self, result: Any) -> None:
-        self.data = self.encode(result)
-        self.connection.gateway.touched.add(self.connection)
-
-
-class _Parts:
-    """The results of one command over several shards."""
-
-    __slots__ = ("entry", "left", "plan", "results")
-
-    def __init__(self, entry: Entry, planned: Plan) -> None:
-        self.entry, self.plan = entry, planned
-        self.left = len(planned.parts)
-        self.results: list[Any] = [None] * self.left
-
-
-class _Part:
-    __slots__ = ("number", "parts")
-
-    def __init__(self, parts: _Parts, number: int) -> None:
-        self.parts, self.number = parts, number
-
-    def take(self, result: Any) -> None:
-        parts = self.parts
-        parts.results[self.number] = result
-        parts.left -= 1
-        if not parts.left:
-            failed = next((r for r in parts.results if isinstance(r, ShmcacheError)), None)
-            parts.entry.take(failed if failed is not None else parts.plan.merge(parts.results))
 
 
 def _mute(_result: Any) -> bytes:
@@ -207,8 +169,20 @@ class Connection(asyncio.Protocol):
         attachment = gateway.attachment()
         pending, out, resp = self.pending, self.out, self.resp
         size = 0
+        run: list[Any] = []
+        encoders: list[Encoder] = []
         for at, args in enumerate(commands):
             row = find(args[0])
+            if row is not None and row.runs and row.takes(args) and attachment is not None and not (self.careful or gateway.is_careful):
+                if not row.local or pending or run:
+                    # Consecutive ones go together.
+                    args[0] = name = row.name  # type: ignore[call-overload]
+                    run.append(args)
+                    encoders.append(ENCODERS[resp] if name not in (SHAPED3 if resp == 3 else SHAPED2) else encoder_for(resp, name, args))
+                    continue
+            elif run:
+                self._send_run(run, encoders)
+                run, encoders = [], []
             if gateway.is_careful and gateway.holds(self, row):
                 self._begin(gateway.wait_released(), self.encode, quiet=True)
                 return self.backlog.extendleft(reversed(commands[at:]))
@@ -249,6 +223,8 @@ class Connection(asyncio.Protocol):
                 self._send(row, args, encode, attachment)
                 if self.busy:
                     return self.backlog.extendleft(reversed(commands[at + 1 :]))
+        if run:
+            self._send_run(run, encoders)
         self._last_read = b""
         row = find(commands[-1][0]) if type(commands[-1][0]) is bytes else None
         self.last_command = row.name if row is not None else str(commands[-1][0])
@@ -262,19 +238,33 @@ class Connection(asyncio.Protocol):
         if row.blocking:
             return self._begin(blocking.wait(self, row, args), encode)
         slots = gateway.slots
-        entry = Entry(self, encode)
         if row.single:
-            slot = slot_of_key(args[1])
-            self.pending.append(entry)
-            return gateway.lanes.add(slots.shard_of[slot], slot, args, entry)
+            return self._send_run([args], [encode])
+        entry = Entry(self, encode)
         try:
             planned = plan(args, slots)  # type: ignore[arg-type]
         except ShmcacheError as error:
             return out_or_pending(self, error, encode)
         self.pending.append(entry)
-        parts = _Parts(entry, planned)
+        parts = Parts(entry, planned)
         for number, part in enumerate(planned.parts):
-            gateway.lanes.add(part.shard, part.slot, part.args, _Part(parts, number))
+            gateway.lanes.add(part.shard, part.slot, [part.args], Part(parts, number))
+
+    def _send_run(self, commands: list[Any], encoders: list[Encoder]) -> None:
+        """Consecutive commands with one key each: one entry for all of them, one item for each shard."""
+        lanes, slots = self.gateway.lanes, self.gateway.slots
+        for begin in range(0, len(commands), BATCH_COMMANDS_MAX):
+            piece = commands[begin : begin + BATCH_COMMANDS_MAX]
+            run = Run(self, encoders[begin : begin + BATCH_COMMANDS_MAX])
+            self.pending.append(run)
+            if slots.shards == 1:
+                lanes.add(0, slot_of_key(piece[0][1]), piece, run)
+                continue
+            of_keys = slots_of_keys([args[1] for args in piece])
+            shards = [slots.shard_of[slot] for slot in of_keys]
+            for shard in dict.fromkeys(shards):
+                places = [place for place, other in enumerate(shards) if other == shard]
+                lanes.add(shard, of_keys[places[0]], [piece[place] for place in places], Places(run, places))
 
     def _step_carefully(self, row: Row | None, args: Command, attachment: Attachment | None) -> bool:
         """What only holds in some states; whether that was all."""

@@ -25,9 +25,31 @@ _clock = time.monotonic
 
 
 class Sink(Protocol):
-    """Where the result of one command goes."""
+    """Where the results of some commands go."""
 
-    def take(self, result: Any) -> None: ...
+    def take(self, results: list[Any]) -> None: ...
+
+    def at(self, number: int) -> "Sink":
+        """Where the result of one of them goes, by itself."""
+
+
+Item = tuple[list[Any], Sink, int]
+"""Commands of one connection for one shard, their sink, a slot of the shard."""
+
+
+def _apart(items: list[Item]) -> list[Item]:
+    """The same commands, each an item of its own."""
+    found: list[Item] = []
+    for commands, sink, slot in items:
+        if len(commands) == 1:
+            found.append((commands, sink, slot))
+        else:
+            found += [([command], sink.at(number), slot) for number, command in enumerate(commands)]
+    return found
+
+
+def _commands(items: list[Item]) -> list[Any]:
+    return items[0][0] if len(items) == 1 else [command for item in items for command in item[0]]
 
 
 class Group:
@@ -52,10 +74,10 @@ class Lanes:
         self.batches = self.commands = 0
         self.tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, shard: int, slot: int, args: Any, sink: Sink) -> None:
-        """Send one command with what else goes to that shard in this turn of the loop."""
+    def add(self, shard: int, slot: int, commands: list[Any], sink: Sink) -> None:
+        """Send commands with what else goes to that shard in this turn of the loop. At most BATCH_COMMANDS_MAX."""
         lane = self._lanes.get(shard) or self._open(shard)
-        lane.queue.append((args, sink, slot))
+        lane.queue.append((commands, sink, slot))
         if not lane.is_due:
             self._call(lane)
 
@@ -153,15 +175,19 @@ class _Lane:
         if type(queue[0]) is Group:
             group = self.items = queue.popleft()
             return Request(self.shard, group.slot, group.flags, encode_commands(group.commands), group.commands)
-        items: list[Any] = []
-        while queue and len(items) < BATCH_COMMANDS_MAX and type(queue[0]) is not Group:
+        items: list[Item] = []
+        count = 0
+        while queue and type(queue[0]) is not Group and (not count or count + len(queue[0][0]) <= BATCH_COMMANDS_MAX):
             items.append(queue.popleft())
+            count += len(items[-1][0])
         payload = b""
         while True:
-            commands = [item[0] for item in items]
+            commands = _commands(items)
             payload = encode_commands(commands)
-            if len(payload) <= REQUEST_BYTES_SOFT_MAX or len(items) == 1:
+            if len(payload) <= REQUEST_BYTES_SOFT_MAX or len(commands) == 1:
                 break
+            if len(items) == 1:
+                items = _apart(items)
             half = len(items) // 2
             queue.extendleft(reversed(items[half:]))
             del items[half:]
@@ -198,14 +224,13 @@ class _Lane:
 
     def _give_up_unrepeatable(self, request: Request) -> None:
         """Its worker is gone: of one message of many clients, only what cannot be sent twice stays without an answer."""
-        items: list[Any] = self.items  # type: ignore[assignment]
         error = silence_error(Next.OUTCOME_UNKNOWN, self.shard, self.lanes.route.where, RESP_TIMEOUT_S)
         kept = []
-        for item in items:
-            if is_repeatable(item[0]):
+        for item in _apart(self.items):  # type: ignore[arg-type]
+            if is_repeatable(item[0][0]):
                 kept.append(item)
             else:
-                item[1].take(error)
+                item[1].take([error])
         self.items = kept
         if not kept:
             self.request = None
@@ -214,8 +239,8 @@ class _Lane:
         self.request = self._again(kept)
         self.request.may_have_happened = True
 
-    def _again(self, items: list[Any]) -> Request:
-        commands = [item[0] for item in items]
+    def _again(self, items: list[Item]) -> Request:
+        commands = _commands(items)
         return Request(self.shard, items[0][2], _flags(self.lanes.route, commands), encode_commands(commands), commands)
 
     def _recover(self, reply: Reply | None) -> None:
@@ -239,18 +264,19 @@ class _Lane:
 
     async def _reads_apart(self, request: Request) -> None:
         """A message that was refused because it writes (no replicas, a full disk): its reads can be answered all the same."""
-        outcome, items = request.outcome, self.items
-        if not isinstance(outcome, ShmcacheError) or type(items) is not list or request.flags & frames.READ_ONLY:
+        outcome = request.outcome
+        if not isinstance(outcome, ShmcacheError) or type(self.items) is not list or request.flags & frames.READ_ONLY:
             return
-        reads = [item for item in items if item[0][0] in READ_ONLY]
+        items = _apart(self.items)
+        reads = [item for item in items if item[0][0][0] in READ_ONLY]
         if not reads or isinstance(outcome, OutcomeUnknown | CacheTimeout):
             return
         second = self._again(reads)
         await self.lanes.run(exchange(self.lanes.route, [second], Deadline.after(RESP_TIMEOUT_S)))
         for item, result in zip(reads, batch_results(second), strict=True):
-            item[1].take(result)
-        self.items = [item for item in items if item[0][0] not in READ_ONLY]
-        request.commands = [item[0] for item in self.items]
+            item[1].take([result])
+        self.items = [item for item in items if item[0][0][0] not in READ_ONLY]
+        request.commands = [item[0][0] for item in self.items]
 
     def _finish(self) -> None:
         request, items, lanes = self.request, self.items, self.lanes
@@ -264,8 +290,7 @@ class _Lane:
             return
         else:
             lanes.commands += len(results)
-            for item, result in zip(items, results, strict=True):  # type: ignore[call-overload]
-                item[1].take(result)
+            _distribute(items, results)  # type: ignore[arg-type]
         lanes.batches += 1
         self.request = None
         lanes.delivered()
@@ -280,11 +305,20 @@ class _Lane:
             results = await self.lanes.run(steps)
         except ShmcacheError as error:
             results = [error] * len(results)
-        for item, result in zip(self.items, results, strict=True):  # type: ignore[call-overload]
-            item[1].take(result)
+        _distribute(self.items, results)  # type: ignore[arg-type]
         self.request = None
         self.lanes.delivered()
         self.send()
+
+
+def _distribute(items: list[Item], results: list[Any]) -> None:
+    if len(items) == 1:
+        return items[0][1].take(results)
+    at = 0
+    for commands, sink, _ in items:
+        end = at + len(commands)
+        sink.take(results[at:end])
+        at = end
 
 
 def _flags(route: LocalRoute, commands: list[Any]) -> int:

@@ -31,6 +31,8 @@ class Row:
     """It has one key, its first argument."""
     blocking: bool = False
     """It waits for a key if it finds nothing."""
+    runs: bool = False
+    """One key, no waiting, the shards answer: it may be sent together with its like."""
     always: bool = False
     """Allowed in RESP2's subscribe mode."""
     at_once: bool = False
@@ -53,6 +55,7 @@ ROWS: Final[dict[str, Row]] = {
         spec.family,
         local="local" in spec.flags,
         blocking="blocking" in spec.flags,
+        runs=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and "blocking" not in spec.flags,
         single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none",
     )
     for spec in TABLE.values()
