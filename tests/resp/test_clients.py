@@ -118,6 +118,13 @@ def test_one_node_has_all_slots(client):
     assert client.execute_command("CLUSTER GETKEYSINSLOT", 12182, 10) in (["foo"], [b"foo"])
 
 
+def test_redis_cluster_client(instance):
+    with redis.RedisCluster(host="127.0.0.1", port=instance.resp_port) as cluster:
+        assert all(cluster.set(f"c{n}", n) for n in range(50))
+        assert [cluster.get(f"c{n}") for n in range(50)] == [b"%d" % n for n in range(50)]
+        assert cluster.mget_nonatomic("c1", "c2") == [b"1", b"2"] and len(cluster.get_nodes()) == 1
+
+
 def test_monitor_shows_commands(client, instance):
     with redis.Redis(port=instance.resp_port) as other, other.monitor() as monitor:
         client.set("seen", "by others")

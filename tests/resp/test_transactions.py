@@ -63,6 +63,8 @@ def test_wire(wire):
     one.ask(b"EXEC\r\n", b"-EXECABORT Transaction discarded because of previous errors.\r\n")
     one.ask(b"MULTI\r\nNOSUCH\r\nEXEC\r\n", b"+OK\r\n-ERR unknown command 'NOSUCH', with args beginning with: \r\n-EXECABORT Transaction discarded because of previous errors.\r\n")
     one.ask(b"MULTI\r\nEXEC\r\n", b"+OK\r\n*0\r\n")
+    one.ask(b"MULTI\r\nEXEC x\r\n", b"+OK\r\n-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n")
+    one.ask(b"EXEC\r\n", b"-ERR EXEC without MULTI\r\n")
     one.ask(b"SET ta 1\r\nMULTI\r\nGET ta\r\nEXEC\r\nGET ta\r\n", b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n$1\r\n1\r\n")
     # In one packet: WATCH, a change of one's own, EXEC -> nil array.
     one.ask(b"WATCH ta\r\nSET ta 5\r\nMULTI\r\nGET ta\r\nEXEC\r\n", b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n")

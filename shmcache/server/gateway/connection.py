@@ -281,7 +281,7 @@ class Connection(asyncio.Protocol):
             text = f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
             out_or_pending(self, CommandFailed("ERR", text))
             return True
-        if self.transaction is not None and (row is None or not row.at_once):
+        if self.transaction is not None and (row is None or not row.at_once or not row.takes(args)):
             out_or_pending(self, transactions.queue(self, row, args))
             return True
         if self.muted and row is not None and row.handler is None and row.takes(args):

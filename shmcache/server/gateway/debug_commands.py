@@ -22,7 +22,7 @@ def slowlog(client: Connection, args: list[bytes]) -> Any:
         case "GET", 2:
             return log.newest(10)
         case "GET", 3:
-            most = integer(args[2])
+            most = integer(args[2], "count should be greater than or equal to -1")
             if most < -1:
                 raise CommandFailed("ERR", "count should be greater than or equal to -1")
             return log.newest(most)

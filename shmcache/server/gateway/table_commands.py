@@ -30,7 +30,7 @@ def command_(client: Connection, args: list[bytes]) -> Any:
         case "LIST":
             return _names(args)
         case "GETKEYS" | "GETKEYSANDFLAGS":
-            if len(args) < 3:
+            if len(args) < 4:
                 raise wrong_arity(f"command|{name}")
             keys = _keys(args[2:])
             return keys if name == "GETKEYS" else [[key, ["RW", "access", "update"]] for key in keys]

@@ -45,6 +45,11 @@ class Collected:
 def queue(client: Any, row: Row | None, args: list[Any]) -> Any:
     """Take a command into the transaction of a connection; the reply."""
     transaction: Transaction = client.transaction
+    if row is not None and row.name == "EXEC":
+        # It has arguments; it ends the transaction all the same.
+        client.transaction = client.watched = None
+        client.refresh()
+        return ResponseError("EXECABORT", f"Transaction discarded because of: {wrong_arity('exec').message}")
     error: Exception | None = None
     if row is None:
         error = unknown(args)
