@@ -90,6 +90,9 @@ def key_slot(key: bytes | str) -> int:
     """Hash slot 0..16383 of a key or of its {hash tag}: CRC16/XMODEM mod 16384, as Redis Cluster."""
 
 def key_slots(keys: Sequence[bytes | str]) -> list[int]: ...
+def split_requests(data: bytes, at: int) -> tuple[list[list[bytes]], int]:
+    """Whole commands of the Redis protocol (arrays of bulk strings) from `at` on, and where they end: at the first thing that is cut off,
+    malformed or something else."""
 def arm_fail_point(name: str, after: int = 0) -> None:
     """Kill this process by SIGKILL at the `after`+1-th passage of the named point. For tests."""
 
@@ -210,6 +213,10 @@ class Reader:
     def command(self, *args: bytes | str | int | float) -> Any:
         """Run any command flagged `local` and return its result as `Owner.command` does. Several keys may lie in several shards where the table splits
         the command, else they must share a slot: `CommandError` (CROSSSLOT)."""
+    def answer(self, data: bytes, at: int, resp3: bool, max_bytes: int) -> tuple[bytes, int, int]:
+        """Answer the commands of the Redis protocol in `data` from `at` on, as long as they are reads with keys that are flagged `local` (in RESP3
+        the few whose replies look the same), until there are `max_bytes` of replies: (replies, where the next command begins, how many were answered).
+        It ends before a command that it cannot answer for any reason, `Busy` and `Retired` included."""
     def scan(self, shard: int, cursor: int, match: bytes | None, count: int, kind: str | None) -> tuple[int, list[bytes]]:
         """One SCAN step over one shard; the next cursor is 0 when the shard is done."""
     def sync_slice(self, shard: int, cursor: int, max_bytes: int) -> tuple[int, int, bytes]:

@@ -29,6 +29,7 @@ from .options import (
     format_size,
     parse_size,
 )
+from .resp_options import RespConfig
 
 __all__ = ["OPTIONS", "Config", "Option", "format_size", "load", "parse_size", "reference"]
 
@@ -47,6 +48,7 @@ class Config(BaseModel):
     limits: LimitsConfig = LimitsConfig()
     channels: ChannelsConfig = ChannelsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    resp: RespConfig = RespConfig()
     log: LogConfig = LogConfig()
 
 

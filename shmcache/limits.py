@@ -291,6 +291,37 @@ ARCHIVE_HELD_SEGMENTS_MAX: Final = 128
 ARCHIVE_SAY_S: Final = 5.0
 """Between two reports of how far a restore is."""
 
+# --- RESP port --------------------------------------------------------------------------------------
+RESP_PROCESSES_MAX: Final = 64
+RESP_CLIENTS_MAX: Final = 100_000
+RESP_BULK_BYTES_MAX: Final = 512 * 1024 * 1024
+"""One argument of a command."""
+RESP_ARGUMENTS_MAX: Final = 1024 * 1024
+"""Arguments of one command."""
+RESP_INLINE_BYTES_MAX: Final = 64 * 1024
+"""A line: an inline command, or the length of an array or argument."""
+RESP_OUTPUT_HIGH_BYTES: Final = 1024 * 1024
+"""With more waiting to be sent, no further command of that client is executed."""
+RESP_PUSHED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Messages that wait for a slow subscriber; with more it is closed."""
+RESP_PENDING_COMMANDS_MAX: Final = 10_000
+"""Replies that one client waits for; those of consecutive commands with one key count as one."""
+RESP_PENDING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes read from one client while commands of it are with the workers; with more the gateway stops reading."""
+RESP_TIMEOUT_S: Final = 5.0
+"""For one message to a worker, retries included."""
+RESP_REVIEW_MS: Final = 50
+"""How often the gateway looks whether a worker that it waits for was replaced."""
+RESP_BIND_S_MAX: Final = 3.0
+"""How long a port that is still taken is waited for."""
+RESP_SLOWLOG_ENTRIES_MAX: Final = 100_000
+RESP_SLOWLOG_WORDS_MAX: Final = 32
+RESP_SLOWLOG_WORD_BYTES_MAX: Final = 128
+RESP_QUEUED_COMMANDS_MAX: Final = 100_000
+"""Commands of one MULTI."""
+
+assert RESP_OUTPUT_HIGH_BYTES < RESP_PUSHED_BYTES_MAX
+
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30
 """One record of an export: a value of 512 MiB as base64, its key, and the framing."""

@@ -93,16 +93,19 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 NOTIFY_LETTERS: Final = "KEg$xeAI"
 
 
-def _is_tcp(endpoint: str) -> bool:
+def is_tcp(endpoint: str) -> bool:
+    """Whether it is tcp://HOST:PORT."""
     match = re.fullmatch(r"tcp://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", endpoint)
     return match is not None and int(match[1]) <= 65535 and len(endpoint) <= 120
 
 
-class _Group(BaseModel):
+class Group(BaseModel):
+    """Options that stand in one table of the configuration file."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class InstanceConfig(_Group):
+class InstanceConfig(Group):
     """What the instance is and how it starts and stops."""
 
     name: str = Field(default="default", description="Name of the instance; local clients find it by this.")
@@ -133,7 +136,7 @@ class InstanceConfig(_Group):
             raise ValueError(str(error)) from None
 
 
-class MemoryConfig(_Group):
+class MemoryConfig(Group):
     """How much is kept, and what goes when it is full."""
 
     memory: Size = Field(
@@ -164,7 +167,7 @@ class MemoryConfig(_Group):
     )
 
 
-class NetworkConfig(_Group):
+class NetworkConfig(Group):
     """Where clients that are not on the host connect."""
 
     listen: TextList = Field(
@@ -186,7 +189,7 @@ class NetworkConfig(_Group):
         return value
 
 
-class SecurityConfig(_Group):
+class SecurityConfig(Group):
     """Who may connect from other hosts, and encryption on the way: docs/security.md."""
 
     curve: Literal["auto", "on", "off"] = Field(
@@ -209,7 +212,7 @@ class SecurityConfig(_Group):
     )
 
 
-class LimitsConfig(_Group):
+class LimitsConfig(Group):
     """What one client can make the server hold."""
 
     message_size: Size = Field(
@@ -245,7 +248,7 @@ def _check_address(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
-class PersistenceConfig(_Group):
+class PersistenceConfig(Group):
     """What is kept on disk, and when."""
 
     data_dir: str = Field(
@@ -309,7 +312,7 @@ class PersistenceConfig(_Group):
         return value.rstrip("/")
 
 
-class ReplicationConfig(_Group):
+class ReplicationConfig(Group):
     """Other instances: which one this follows, and who follows this one."""
 
     relay_listen: str = Field(
@@ -386,7 +389,7 @@ class ReplicationConfig(_Group):
             raise ValueError(str(error)) from None
 
 
-class ChannelsConfig(_Group):
+class ChannelsConfig(Group):
     """Pub/sub channels (docs/pubsub.md)."""
 
     channels: bool = Field(
@@ -442,7 +445,7 @@ class ChannelsConfig(_Group):
     @field_validator("channels_listen")
     @classmethod
     def _channels_listen(cls, value: str) -> str:
-        if value and not _is_tcp(value):
+        if value and not is_tcp(value):
             raise ValueError(f"{value!r} is not tcp://HOST:PORT")
         return value
 
@@ -452,7 +455,7 @@ class ChannelsConfig(_Group):
         if len(value) > CHANNEL_UPSTREAMS_MAX:
             raise ValueError(f"at most {CHANNEL_UPSTREAMS_MAX} endpoints")
         for endpoint in value:
-            if not _is_tcp(endpoint):
+            if not is_tcp(endpoint):
                 raise ValueError(f"{endpoint!r} is not tcp://HOST:PORT")
         return value
 
@@ -465,7 +468,7 @@ class ChannelsConfig(_Group):
         return value
 
 
-class MetricsConfig(_Group):
+class MetricsConfig(Group):
     """Figures for Prometheus (docs/stats.md)."""
 
     metrics: str = Field(
@@ -480,12 +483,12 @@ class MetricsConfig(_Group):
         if not value:
             return value
         full = f"127.0.0.1:{value}" if value.isdecimal() else value
-        if not _is_tcp(f"tcp://{full}"):
+        if not is_tcp(f"tcp://{full}"):
             raise ValueError(f"{value!r} is neither HOST:PORT nor a port")
         return full
 
 
-class LogConfig(_Group):
+class LogConfig(Group):
     """What the server says about itself, on stderr."""
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -7,7 +7,7 @@ every send, whatever is there must be taken, because the loop is not told a seco
 import asyncio
 import time
 from collections.abc import Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import zmq
 
@@ -139,6 +139,16 @@ class LoopChannels:
             steps.close()
             for channel, request_id in sent:
                 channel.waiting.pop(request_id, None)
+
+    def post(self, step: Send, inbox: Any) -> bool:
+        """Send one message whose reply goes to `inbox.put`; False if the queue to that endpoint is full."""
+        return self._channel(step.endpoint).send(step, inbox)
+
+    def withdraw(self, endpoint: str, request_id: int) -> None:
+        """The reply to that message is not wanted any more."""
+        channel = self._channels.get(endpoint)
+        if channel is not None:
+            channel.waiting.pop(request_id, None)
 
     def _channel(self, endpoint: str) -> _Channel:
         loop = asyncio.get_running_loop()

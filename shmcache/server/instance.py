@@ -19,6 +19,7 @@ from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
 from .plan import (
     Plan,
+    gateway_settings,
     hub_settings,
     keeper_settings,
     make_plan,
@@ -37,6 +38,7 @@ from .regions import (
     remove_regions,
 )
 from .requests import requests_path
+from .reserving import reserve_port
 from .restoring import begin_as_replica, find_data, take_region
 from .supervisor import Supervisor
 
@@ -75,12 +77,15 @@ def _run(config: Config) -> int:
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
     relay = Child("relay", "shmcache.server.relay", relay_settings(config, plan))
     hub = None
-    if config.channels.channels:
+    if config.channels.channels or config.resp.resp:
+        # Redis clients expect that they can subscribe.
         hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
     kept = keeper_settings(config, plan)
     keeper = Child("keeper", "shmcache.server.keeper", kept) if kept else None
     measured = metrics_settings(config, plan)
     metrics = Child("metrics", "shmcache.server.metrics", measured) if measured else None
+    ported = gateway_settings(config, plan)
+    gateways = [Child(f"gateway {item['number']}", "shmcache.server.gateway", item) for item in ported]
     settings = [worker_settings(config, plan, shard, create=True) for shard in range(plan.workers)]
     prepare_runtime_dir(folder, gid)
     log = logger(process="supervisor", instance=plan.instance, pid=os.getpid())
@@ -93,7 +98,12 @@ def _run(config: Config) -> int:
             f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
         ) from None
     held = -1
+    port = None
     try:
+        if gateways:
+            port = reserve_port(ported[0]["host"], ported[0]["port"])
+            for gateway in gateways:
+                gateway.settings["port"] = port.getsockname()[1]
         if config.persistence.data_dir:
             held = hold_folder(Path(config.persistence.data_dir), f"instance {plan.instance}")
         found = find_data(config, plan, log)
@@ -116,6 +126,7 @@ def _run(config: Config) -> int:
                 f"{found.text(keys)}, "
                 f"{', '.join(endpoints) or 'this host only'}, "
                 + (f"metrics at http://{_metrics_address(metrics)}/metrics, " if metrics else "")
+                + (f"RESP at {_resp_address(gateways[0])}, " if gateways else "")
                 + f"pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",
                 flush=True,
@@ -136,6 +147,7 @@ def _run(config: Config) -> int:
             keeper,
             metrics,
             workers_first=bool(warm),
+            gateways=gateways,
         )
         try:
             code = supervisor.run()
@@ -152,6 +164,8 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
+        if port is not None:
+            port.close()
         if held >= 0:
             os.close(held)
 
@@ -159,6 +173,11 @@ def _run(config: Config) -> int:
 def _metrics_address(metrics: Child) -> str:
     """With the port in force."""
     return f"{metrics.settings['listen'].rpartition(':')[0]}:{metrics.settings['port']}"
+
+
+def _resp_address(gateway: Child) -> str:
+    """With the port in force."""
+    return f"{gateway.settings['listen'].rpartition(':')[0]}:{gateway.settings['port']}"
 
 
 def _check_space(config: Config, plan: Plan, log: Any) -> None:

@@ -8,6 +8,7 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
+from ..protocol.curve import is_loopback
 from ..protocol.directory import SHARDS_MAX, even_slots
 from ..protocol.security import Security, security_settings
 from ..protocol.slots import slot_ranges
@@ -212,6 +213,34 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
+
+
+def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
+    """Settings of the processes of the RESP port, without the port in force; empty if there is none. Raises ConfigError."""
+    listen = config.resp.resp
+    if not listen:
+        return []
+    host, _, port = listen.rpartition(":")
+    if not is_loopback(f"tcp://{listen}"):
+        raise ConfigError(f"resp: {listen} can be reached from other hosts, and this port has no passwords: it listens at loopback only")
+    common = {
+        "instance": plan.instance,
+        "listen": listen,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "processes": config.resp.resp_processes,
+        "clients_max": config.resp.resp_clients,
+        "timeout_s": config.resp.resp_timeout,
+        "output_bytes": config.resp.resp_output,
+        "folder": str(plan.folder),
+        "memory_bytes": config.memory.memory,
+        "policy": config.memory.policy,
+        "aof": config.persistence.aof,
+        "has_keeper": bool(config.persistence.data_dir),
+        "log_level": config.log.log_level,
+        "log_format": config.log.log_format,
+    }
+    return [common | {"number": number} for number in range(config.resp.resp_processes)]
 
 
 def metrics_settings(config: Config, plan: Plan) -> dict[str, Any] | None:

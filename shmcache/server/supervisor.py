@@ -4,7 +4,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Supervisor:
         metrics: Child | None = None,
         *,
         workers_first: bool = False,
+        gateways: Sequence[Child] = (),
     ) -> None:
         """`on_ready` is called once, with the number of keys, when all children serve. `workers_first`: the others get no core from them
         while they start.
@@ -54,7 +55,8 @@ class Supervisor:
         self._on_demand = on_demand
         self._on_ready = on_ready
         self._hub, self._keeper, self._metrics = hub, keeper, metrics
-        self._children = [*workers, router, *(child for child in (relay, hub, keeper, metrics) if child)]
+        self._gateways = gateways
+        self._children = [*workers, router, *(child for child in (relay, hub, keeper, metrics) if child), *gateways]
         self._workers_first = workers_first
         self._keys = [0] * len(workers)
         self._serving = False
@@ -115,6 +117,11 @@ class Supervisor:
                 return self._start_on_demand(str(arguments["role"]))
             case "restart":
                 return self._restart()
+            case "stop":
+                # Somebody who speaks to the RESP port, in the name of this user, says SHUTDOWN.
+                self._log.info("asked to stop")
+                self._signals += 1
+                return {}
             case "restarting" if self._rolling is not None:
                 return self._rolling.status()
         raise ConfigError(f"the supervisor knows no call {call!r}")
@@ -142,6 +149,7 @@ class Supervisor:
         check_installed()
         turns = [(worker, WORKER_STOP_S_MAX) for worker in self._workers] + [(self._router, ROUTER_STOP_S_MAX)]
         turns += [(child, READERS_STOP_S_MAX) for child in (self._relay, self._hub, self._keeper) if child is not None]
+        turns += [(child, ROUTER_STOP_S_MAX) for child in self._gateways]
         self._log.info("rolling restart", processes=len(turns))
         self._rolling = Rolling(turns, lambda: self._children, self._end)
         self._rolling.step()
@@ -220,7 +228,7 @@ class Supervisor:
             )
         elif child is self._metrics:
             child.settings["port"] = report["port"]
-        elif child is self._keeper:
+        elif child is self._keeper or child in self._gateways:
             pass
         else:
             shard = self._workers.index(child)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 import subprocess
@@ -104,6 +105,13 @@ class RunningInstance:
     def tcp(self) -> str:
         """Endpoint of the router, tcp://127.0.0.1:PORT."""
         return next(endpoint for endpoint in self.snapshot().router_endpoints if endpoint.startswith("tcp:"))
+
+    @property
+    def resp_port(self) -> int:
+        """Port of the Redis protocol on 127.0.0.1."""
+        found = re.search(r"RESP at \S+:(\d+),", self.ready_line)
+        assert found is not None, "started without `resp`"
+        return int(found[1])
 
     def snapshot(self) -> DirectorySnapshot:
         directory = Directory.open(self.name)

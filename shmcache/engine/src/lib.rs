@@ -24,5 +24,6 @@ pub mod memory;
 pub mod owner;
 pub mod parts;
 pub mod reader;
+pub mod resp;
 pub mod slots;
 pub mod sync;

@@ -14,11 +14,12 @@ use crate::layout;
 use crate::log::frame::MAX_FRAME_BYTES;
 use crate::owner::Policy;
 use crate::parts::PREFIX;
+use crate::resp::next_command;
 use crate::slots::slot_of;
 use convert::bytes_of;
 use errors::EngineError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyFrozenSet, PyList, PyTuple};
 
 /// Arm, or with an empty name disarm, a fail point.
 #[pyfunction]
@@ -44,6 +45,19 @@ fn key_slot(key: &Bound<PyAny>) -> PyResult<u16> {
 #[pyfunction]
 fn key_slots(keys: &Bound<PyAny>) -> PyResult<Vec<u16>> {
     keys.try_iter()?.map(|key| bytes_of(&key?, slot_of)).collect()
+}
+
+/// Commands from `at` on, each a list of bytes, and where they end.
+#[pyfunction]
+fn split_requests<'py>(py: Python<'py>, data: &[u8], at: usize) -> PyResult<(Bound<'py, PyList>, usize)> {
+    let commands = PyList::empty(py);
+    let mut args = Vec::new();
+    let mut place = at;
+    while let Some(end) = next_command(data, place, &mut args) {
+        commands.append(PyList::new(py, args.iter().map(|arg| PyBytes::new(py, arg)))?)?;
+        place = end;
+    }
+    Ok((commands, place))
 }
 
 fn commands(py: Python) -> PyResult<Bound<PyTuple>> {
@@ -123,6 +137,7 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arm_fail_point, module)?)?;
     module.add_function(wrap_pyfunction!(key_slot, module)?)?;
     module.add_function(wrap_pyfunction!(key_slots, module)?)?;
+    module.add_function(wrap_pyfunction!(split_requests, module)?)?;
     errors::register(module)?;
     owner::register(module)?;
     reader::register(module)?;

@@ -12,12 +12,15 @@ use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
 use crate::reader::{Glimpse, ShardReader, Unread};
+use crate::resp::{next_command, RespSink};
 use crate::slots::slot_of;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 /// How many keys before its turn an entry of MGET is fetched into the processor's cache.
 const ENTRIES_AHEAD: usize = 4;
+/// Commands whose replies are the same in both protocols, nil excepted.
+const SAME_IN_RESP3: [&str; 7] = ["GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE"];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 pub struct PyReader {
@@ -208,6 +211,52 @@ impl PyReader {
             (None, Err(fail)) => Err(errors::fail(py, fail)),
             (None, Ok(())) => sink.finish(),
         }
+    }
+
+    /// Answer the reads at the front of what a Redis client sent: (replies, where they end, how many).
+    #[pyo3(signature = (data, at, resp3, max_bytes))]
+    fn answer<'py>(
+        &self,
+        py: Python<'py>,
+        data: &[u8],
+        at: usize,
+        resp3: bool,
+        max_bytes: usize,
+    ) -> (Bound<'py, PyBytes>, usize, usize) {
+        let mut sink = RespSink { out: Vec::new(), resp3 };
+        let mut args = Vec::new();
+        let (mut place, mut count) = (at, 0);
+        let mut scratch = Vec::new();
+        while sink.out.len() < max_bytes {
+            let Some(end) = next_command(data, place, &mut args) else {
+                break;
+            };
+            let Ok(spec) = resolve(&args) else { break };
+            if spec.flags & table::LOCAL == 0 || !spec.has_keys() || (resp3 && !SAME_IN_RESP3.contains(&spec.name)) {
+                break;
+            }
+            let mark = sink.mark();
+            let mut local = Local {
+                reader: self,
+                scratch: std::mem::take(&mut scratch),
+                failed: None,
+            };
+            let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
+            let failed = local.failed.is_some();
+            scratch = local.scratch;
+            if failed {
+                // The caller asks the owner, or maps anew.
+                sink.rewind(mark);
+                break;
+            }
+            if let Err(fail) = result {
+                sink.rewind(mark);
+                sink.error(fail.code, &fail.message);
+            }
+            place = end;
+            count += 1;
+        }
+        (PyBytes::new(py, &sink.out), place, count)
     }
 
     #[pyo3(signature = (shard, cursor, r#match, count, kind))]

@@ -1,0 +1,167 @@
+"""MULTI, EXEC, DISCARD, WATCH, UNWATCH."""
+
+import asyncio
+from typing import Any, Final
+
+from ...errors import CommandFailed, ResponseError, ShmcacheError
+from ...limits import RESP_QUEUED_COMMANDS_MAX
+from ...protocol import frames
+from ...protocol.commands import SlotMap, cross_slot, key_positions, slot_of_key
+from . import watching
+from .lanes import Group
+from .replies import NIL_ARRAY
+from .rows import Row, command, unknown, wrong_arity
+from .shapes import shaped
+
+_FORBIDDEN: Final = frozenset({"WATCH", "MULTI"})
+_FLAGS: Final = ("noscript", "loading", "stale", "fast")
+
+
+class Transaction:
+    """Commands between MULTI and EXEC."""
+
+    __slots__ = ("commands", "is_broken")
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Row, list[Any]]] = []
+        self.is_broken = False
+
+    @property
+    def writes(self) -> bool:
+        return any("write" in row.flags for row, _ in self.commands)
+
+
+class Collected:
+    """Where the results of a group go."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[list[Any]] = loop.create_future()
+
+    def take(self, results: list[Any]) -> None:
+        if not self.future.done():
+            self.future.set_result(results)
+
+
+def queue(client: Any, row: Row | None, args: list[Any]) -> Any:
+    """Take a command into the transaction of a connection; the reply."""
+    transaction: Transaction = client.transaction
+    if row is not None and row.name == "EXEC":
+        # It has arguments; it ends the transaction all the same.
+        client.transaction = client.watched = None
+        client.refresh()
+        return ResponseError("EXECABORT", f"Transaction discarded because of: {wrong_arity('exec').message}")
+    error: Exception | None = None
+    if row is None:
+        error = unknown(args)
+    elif not row.takes(args):
+        error = wrong_arity(row.name)
+    elif "no_multi" in row.flags:
+        error = CommandFailed("ERR", "Command not allowed inside a transaction")
+    elif len(transaction.commands) >= RESP_QUEUED_COMMANDS_MAX:
+        error = CommandFailed("ERR", f"a transaction has at most {RESP_QUEUED_COMMANDS_MAX} commands")
+    if error is not None:
+        transaction.is_broken = True
+        return error
+    assert row is not None
+    transaction.commands.append((row, args))
+    return "QUEUED"
+
+
+@command("MULTI", 1, "Begin a transaction.", *_FLAGS, at_once=True)
+def multi(client: Any, args: list[bytes]) -> Any:
+    if client.transaction is not None:
+        raise CommandFailed("ERR", "MULTI calls can not be nested")
+    client.transaction = Transaction()
+    client.refresh()
+    return "OK"
+
+
+@command("DISCARD", 1, "Forget the transaction.", *_FLAGS, at_once=True)
+def discard(client: Any, args: list[bytes]) -> Any:
+    if client.transaction is None:
+        raise CommandFailed("ERR", "DISCARD without MULTI")
+    client.transaction = client.watched = None
+    client.refresh()
+    return "OK"
+
+
+@command("WATCH", -2, "Let the transaction fail if one of these keys is changed.", *_FLAGS, at_once=True, keys=(1, -1, 1))
+async def watch(client: Any, args: list[bytes]) -> Any:
+    if client.transaction is not None:
+        raise CommandFailed("ERR", "WATCH inside MULTI is not allowed")
+    watched: dict[bytes, int] = client.watched or {}
+    fresh = [key for key in dict.fromkeys(args[1:]) if key not in watched]
+    if fresh:
+        watched |= zip(fresh, await watching.stamps(client.gateway, fresh), strict=True)
+    client.watched = watched
+    return "OK"
+
+
+@command("UNWATCH", 1, "Forget what is watched.", *_FLAGS)
+def unwatch(client: Any, args: list[bytes]) -> Any:
+    client.watched = None
+    return "OK"
+
+
+@command("EXEC", 1, "Carry out the transaction.", "noscript", "loading", "stale", at_once=True)
+async def execute(client: Any, args: list[bytes]) -> Any:
+    transaction, watched = client.transaction, client.watched or {}
+    if transaction is None:
+        raise CommandFailed("ERR", "EXEC without MULTI")
+    client.transaction = client.watched = None
+    client.refresh()
+    if transaction.is_broken:
+        raise ResponseError("EXECABORT", "Transaction discarded because of previous errors.")
+    gateway = client.gateway
+    engine = [(row, [row.name, *args[1:]]) for row, args in transaction.commands if row.handler is None]
+    slots: SlotMap = gateway.slots
+    shard, slot = _place([args for _, args in engine], slots, watched)
+    guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})
+    if watched and (guard is None or len(watched) * 2 + 1 != len(guard) or not engine):
+        keys = list(watched)
+        if await watching.stamps(gateway, keys) != list(watched.values()):
+            return NIL_ARRAY
+    results: list[Any] = []
+    if engine:
+        commands = [args for _, args in engine]
+        collected = Collected(gateway.loop)
+        batch = [guard, *commands] if guard else commands
+        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION, collected))
+        results = await collected.future
+        if guard:
+            if watching.is_conflict(results[0]):
+                return NIL_ARRAY
+            results = results[1:]
+        if all(isinstance(result, ShmcacheError) and not isinstance(result, ResponseError) for result in results):
+            # Refused as a whole, or its outcome is unknown: not a list of results.
+            raise results[0]
+    return await _assembled(client, transaction, iter(results))
+
+
+def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int]) -> tuple[int, int]:
+    """(Shard, slot) of a transaction: the one place that says which there can be. Raises CrossSlot."""
+    from .rows import ROWS
+
+    keys = [args[at] for args in commands for at in key_positions(ROWS[args[0]], args)]  # type: ignore[arg-type]
+    found = [slot_of_key(key) for key in keys]
+    if len({slots.shard_of[slot] for slot in found}) > 1:
+        raise cross_slot("a transaction")
+    if slots.shards > 1 and any(not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
+        raise ResponseError("CROSSSLOT", "a command without a key concerns all shards: it cannot be part of a transaction on one of them")
+    slot = found[0] if found else slots.slot_of[0]
+    return slots.shard_of[slot], slot
+
+
+async def _assembled(client: Any, transaction: Transaction, results: Any) -> list[Any]:
+    """The replies in order: the shard's, and those that the gateway gives itself."""
+    replies: list[Any] = []
+    for row, args in transaction.commands:
+        if row.handler is None:
+            replies.append(shaped(client.resp, row.name, args, next(results)))
+            continue
+        try:
+            value = row.handler(client, args)
+            replies.append(await value if row.is_async else value)
+        except ShmcacheError as error:
+            replies.append(error)
+    return replies

@@ -1,0 +1,71 @@
+"""MULTI, EXEC, DISCARD, WATCH."""
+
+import pytest
+import redis
+
+
+def test_all_or_in_order(client):
+    pipe = client.pipeline()
+    pipe.set("{t}a", 1).incr("{t}a").get("{t}a").mget("{t}a", "{t}b").ping().echo("x")
+    assert pipe.execute() == [True, 2, b"2", [b"2", None], True, b"x"]
+
+
+def test_keys_of_several_shards_are_refused(client):
+    pipe = client.pipeline()
+    for n in range(20):
+        pipe.set(f"k{n}", n)
+    with pytest.raises(redis.ResponseError, match="different slots"):
+        pipe.execute()
+    assert client.dbsize() == 0
+
+
+def test_an_error_at_run_time_leaves_the_others(client):
+    pipe = client.pipeline()
+    pipe.set("{t}a", "x").incr("{t}a").set("{t}b", 1)
+    found = pipe.execute(raise_on_error=False)
+    assert found[0] is True and isinstance(found[1], redis.ResponseError) and found[2] is True
+
+
+def test_watched_keys(client, instance):
+    with redis.Redis(port=instance.resp_port) as other:
+        for key, change in (("w", lambda: other.set("w", 2)), ("n", lambda: other.set("n", 1)), ("d", lambda: other.delete("d"))):
+            client.set("w", 1)
+            client.delete("n")
+            client.set("d", 1)
+            for is_changed in (True, False):
+                with client.pipeline() as pipe:
+                    pipe.watch(key)
+                    pipe.get(key)
+                    if is_changed:
+                        change()
+                    pipe.multi()
+                    pipe.set(key, "mine")
+                    if is_changed:
+                        with pytest.raises(redis.WatchError):
+                            pipe.execute()
+                    else:
+                        assert pipe.execute() == [True]
+        with client.pipeline() as pipe:
+            pipe.watch("w")
+            other.set("w", 3)
+            pipe.unwatch()
+            pipe.multi()
+            pipe.get("w")
+            assert pipe.execute() == [b"3"]
+
+
+def test_wire(wire):
+    one = wire()
+    one.ask(b"MULTI\r\nMULTI\r\n", b"+OK\r\n-ERR MULTI calls can not be nested\r\n")
+    one.ask(b"WATCH a\r\nSET ta 1\r\nDISCARD\r\n", b"-ERR WATCH inside MULTI is not allowed\r\n+QUEUED\r\n+OK\r\n")
+    one.ask(b"EXISTS ta\r\n", b":0\r\n")
+    one.ask(b"MULTI\r\nSET ta\r\nSET ta 2\r\n", b"+OK\r\n-ERR wrong number of arguments for 'set' command\r\n+QUEUED\r\n")
+    one.ask(b"EXEC\r\n", b"-EXECABORT Transaction discarded because of previous errors.\r\n")
+    one.ask(b"MULTI\r\nNOSUCH\r\nEXEC\r\n", b"+OK\r\n-ERR unknown command 'NOSUCH', with args beginning with: \r\n-EXECABORT Transaction discarded because of previous errors.\r\n")
+    one.ask(b"MULTI\r\nEXEC\r\n", b"+OK\r\n*0\r\n")
+    one.ask(b"MULTI\r\nEXEC x\r\n", b"+OK\r\n-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command\r\n")
+    one.ask(b"EXEC\r\n", b"-ERR EXEC without MULTI\r\n")
+    one.ask(b"SET ta 1\r\nMULTI\r\nGET ta\r\nEXEC\r\nGET ta\r\n", b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n$1\r\n1\r\n")
+    # In one packet: WATCH, a change of one's own, EXEC -> nil array.
+    one.ask(b"WATCH ta\r\nSET ta 5\r\nMULTI\r\nGET ta\r\nEXEC\r\n", b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n")
+    one.ask(b"RESET\r\n", b"+RESET\r\n")
