@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import shmcache
+from cli.connection import call_process
 from shmcache import Client
-from tests.support.instance import running_instance, wait_until
+from tests.support.instance import remove_objects, running_instance, wait_until
 
 LARGE = 400
 """Elements: more than a compact value holds."""
@@ -59,15 +60,15 @@ def test_they_survive_a_restart(tmp_path: Path, way: str) -> None:
         with shmcache.connect(instance.url) as client:
             for name, size in (("small", 5), ("large", LARGE)):
                 fill(client, name, size)
-            instance.cli("snapshot", "save")
+            call_process(instance.name, "keeper", "save", {}, 20)
             for name in ("small", "large"):
                 change(client, name)
+        instance.stop()
         if way == "warm":
-            instance.stop()
             instance.start()
         else:
-            instance.stop()
-            instance.start("--cold")
+            remove_objects(instance.name)
+            instance.start(workers=1)
         with shmcache.connect(instance.url) as client:
             for name, size in (("small", 5), ("large", LARGE)):
                 assert state(client, name) == expected(size)

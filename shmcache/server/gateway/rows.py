@@ -27,6 +27,8 @@ class Row:
     """None: it goes to the shards."""
     is_async: bool = False
     local: bool = False
+    numkeys: int = 0
+    """Index of the argument that says how many keys follow it; 0 if there is none."""
     single: bool = False
     """It has one key, its first argument."""
     blocking: bool = False
@@ -55,8 +57,9 @@ ROWS: Final[dict[str, Row]] = {
         spec.family,
         local="local" in spec.flags,
         blocking="blocking" in spec.flags,
-        runs=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and "blocking" not in spec.flags,
-        single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none",
+        numkeys=spec.numkeys,
+        runs=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys and "blocking" not in spec.flags,
+        single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys,
     )
     for spec in TABLE.values()
 }
