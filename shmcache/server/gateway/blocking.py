@@ -50,8 +50,9 @@ def timeout_of(row: Row, args: list[Any]) -> float:
         seconds = float(text)
     except ValueError:
         seconds = float("nan")
-    if seconds != seconds or seconds > _SECONDS_MAX:
+    if seconds != seconds:
         raise CommandFailed("ERR", "timeout is not a float or out of range")
-    if seconds < 0:
+    # Redis says so of what its clock cannot count, too.
+    if seconds < 0 or seconds >= _SECONDS_MAX:
         raise CommandFailed("ERR", "timeout is negative")
     return seconds
