@@ -7,7 +7,7 @@ use crate::clock::now_ms;
 use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
 use crate::commands::table::{self, Command, Spec};
-use crate::commands::{glob, read_local, reply::Sink, resolve, Fail};
+use crate::commands::{glob, read_local, reply::Sink, resolve, Fail, ASK_OWNER};
 use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
@@ -208,6 +208,7 @@ impl PyReader {
         };
         match (local.failed, result) {
             (Some(unread), _) => Err(errors::unread(unread)),
+            (None, Err(fail)) if fail.code == ASK_OWNER => Err(errors::unread(Unread::Busy)),
             (None, Err(fail)) => Err(errors::fail(py, fail)),
             (None, Ok(())) => sink.finish(),
         }

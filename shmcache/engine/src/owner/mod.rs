@@ -23,6 +23,7 @@ mod flush;
 mod group;
 mod housekeeping;
 pub mod large;
+pub mod list;
 pub mod marks;
 pub mod order;
 mod rebuild;
