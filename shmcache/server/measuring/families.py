@@ -93,6 +93,7 @@ FAMILIES: Final = tuple(
             "gauge",
             ("keys", "keys", "live entries"),
             ("tombstones", "tombstones", "remembered deletions"),
+            ("parts", "parts", "elements of large collections"),
             ("flush_marks", "flush_marks", "remembered flushes"),
             ("memory_used_bytes", "used_bytes", "what counts against the limit"),
             ("memory_limit_bytes", "memory_bytes", "the limit"),

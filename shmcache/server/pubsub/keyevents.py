@@ -23,7 +23,7 @@ _OF_EFFECTS: Final = {
 }
 """Kinds of records that mean one event, whichever command wrote them: class letter and name."""
 _REMOVALS: Final = frozenset(
-    "hdel lpop rpop lrem ltrim srem spop zrem zpopmin zpopmax zremrangebyrank zremrangebyscore zremrangebylex".split()
+    ["hdel", "lpop", "rpop", "lrem", "ltrim", "srem", "spop", "zrem", "zpopmin", "zpopmax", "zremrangebyrank", "zremrangebyscore", "zremrangebylex"]
 )
 """Events of commands that take elements; when it was the last one, the key's deletion is an event of its own."""
 

@@ -254,6 +254,7 @@ impl PyOwner {
         for (name, value) in [
             ("keys", stats.keys),
             ("tombstones", stats.tombstones),
+            ("parts", stats.parts),
             ("tombstones_dropped", counters.tombstones_dropped),
             ("flush_marks", stats.flush_marks),
             ("flush_marks_dropped", stats.flush_marks_dropped),

@@ -23,6 +23,7 @@ pub struct Counters {
 pub struct Stats {
     pub keys: u64,
     pub tombstones: u64,
+    pub parts: u64,
     pub flush_marks: u64,
     pub flush_marks_dropped: u64,
     pub used_bytes: u64,
@@ -51,6 +52,7 @@ impl Owner {
         Stats {
             keys: self.keys,
             tombstones: self.tombstones,
+            parts: self.parts,
             flush_marks: self.flush_marks.count(),
             flush_marks_dropped: self.flush_marks.dropped,
             used_bytes: self.used_bytes(),
