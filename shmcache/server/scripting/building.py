@@ -73,6 +73,18 @@ class Builder:
     def integer(self, number: float, *_: Any) -> None:
         self._add(truncated(number))
 
+    def several(self, *values: Any) -> bool:
+        """Strings and numbers; whether it is too much by now."""
+        self._items += len(values)
+        target = self._stack[-1][1]
+        for value in values:
+            if type(value) is bytes:
+                self._bytes += len(value)
+                target.append(value)
+            else:
+                target.append(truncated(value))
+        return self.is_over
+
     def number(self, number: float, *_: Any) -> None:
         """As it is."""
         whole = isinstance(number, float) and number.is_integer() and abs(number) < 2**63

@@ -1,6 +1,6 @@
 -- cjson, cmsgpack, struct and bit for scripts: the part that is written in Lua.
 local shared = ...
-local host, globals, protect, real_of, limits, raw, taken = shared.host, shared.globals, shared.protect, shared.real_of, shared.limits, shared.raw, shared.box
+local host, globals, protect, real_of, limits, raw, taken, complain = shared.host, shared.globals, shared.protect, shared.real_of, shared.limits, shared.raw, shared.box, shared.complain
 local type, error, tostring, select, unpack, floor = type, error, tostring, select, unpack, math.floor
 local format, gsub, concat, byte = string.format, string.gsub, table.concat, string.byte
 local null = newproxy(false)
@@ -9,7 +9,7 @@ local function ask(name, ...)
   local failed = host.library(name, ...)
   local found = taken()
   if failed then
-    error(type(found) == "table" and found.err or found, 3)
+    complain(type(found) == "table" and found.err or found)
   end
   return found
 end
@@ -101,7 +101,7 @@ end
 local function safely(work, ...)
   local ok, complaint = pcall(work, ...)
   if not ok then
-    error(complaint, 3)
+    complain(complaint)
   end
 end
 
@@ -109,7 +109,7 @@ local json = { null = null, _NAME = "cjson", _VERSION = "2.1.0" }
 
 function json.encode(...)
   if select("#", ...) ~= 1 then
-    error("expected 1 argument", 2)
+    complain("expected 1 argument")
   end
   local out = {}
   safely(encode, (...), out, 0)
@@ -119,7 +119,7 @@ end
 function json.decode(...)
   local text = ...
   if select("#", ...) ~= 1 or (type(text) ~= "string" and type(text) ~= "number") then
-    error("expected 1 argument", 2)
+    complain("expected 1 argument")
   end
   return (ask("json", tostring(text)))
 end
@@ -177,7 +177,7 @@ local pack = { _NAME = "cmsgpack", _VERSION = "lua-cmsgpack 0.4.0" }
 function pack.pack(...)
   local count = select("#", ...)
   if count == 0 then
-    error("bad argument #0 to 'pack' (MessagePack pack needs input.)", 2)
+    complain("bad argument #0 to 'pack' (MessagePack pack needs input.)")
   end
   ask("clear")
   for at = 1, count do
@@ -197,7 +197,7 @@ end
 
 local function unpacked(text, offset, limit, first)
   if type(text) ~= "string" then
-    error("bad argument #1 to 'unpack' (string expected, got " .. type(text) .. ")", 3)
+    complain("bad argument #1 to 'unpack' (string expected, got " .. type(text) .. ")")
   end
   local found = ask("unpack", text, offset, limit)
   local count = #found
@@ -222,7 +222,7 @@ local function plain(name, ...)
   for at = 1, select("#", ...) do
     local kind = type((select(at, ...)))
     if kind ~= "string" and kind ~= "number" then
-      error("bad argument #" .. at .. " to '" .. name .. "' (string or number expected, got " .. kind .. ")", 3)
+      complain("bad argument #" .. at .. " to '" .. name .. "' (string or number expected, got " .. kind .. ")")
     end
   end
 end
@@ -254,7 +254,7 @@ local bits = {}
 local function number(name, at, value)
   local found = tonumber(value)
   if not found then
-    error("bad argument #" .. at .. " to '" .. name .. "' (number expected, got " .. (value == nil and "no value" or type(value)) .. ")", 3)
+    complain("bad argument #" .. at .. " to '" .. name .. "' (number expected, got " .. (value == nil and "no value" or type(value)) .. ")")
   end
   return found
 end

@@ -426,16 +426,38 @@ end
 -- A value goes out in pieces: the host builds it.
 local emit_reply
 
+local function too_large()
+  error({ err = "ERR the script's result is too large", bare = true })
+end
+
+-- Strings and numbers go out many at a time.
+local MANY = 250
+
 local function emit_list(value, depth)
   local at = 1
   host.open("list")
   while true do
-    local item = raw.rawget(value, at)
-    if item == nil then
-      break
+    local last = at
+    while last < at + MANY do
+      local kind = type(raw.rawget(value, last))
+      if kind ~= "string" and kind ~= "number" then
+        break
+      end
+      last = last + 1
     end
-    emit_reply(item, depth + 1)
-    at = at + 1
+    if last > at then
+      if host.several(unpack(value, at, last - 1)) then
+        too_large()
+      end
+      at = last
+    else
+      local item = raw.rawget(value, at)
+      if item == nil then
+        break
+      end
+      emit_reply(item, depth + 1)
+      at = at + 1
+    end
   end
   host.close()
 end
@@ -489,12 +511,39 @@ function emit_reply(value, depth)
     host.none()
   end
   if host.is_over() then
-    error({ err = "ERR the script's result is too large", bare = true })
+    too_large()
   end
 end
 
 -- --- running -------------------------------------------------------------------------------------
 local OWN = getinfo(1, "S").source
+local current
+
+-- Source and line of the innermost function that is not ours. A function of ours that a script calls as `return f(...)` has taken the place
+-- of its caller: then it is the last line of what was run.
+local function position()
+  local level = 3
+  while true do
+    local at = getinfo(level, "Sl")
+    if not at or at.what == "tail" then
+      break
+    end
+    if at.what ~= "C" and at.source ~= OWN then
+      return at.source, at.currentline
+    end
+    level = level + 1
+  end
+  local info, last = getinfo(current, "SL"), 0
+  for line in raw.next, info.activelines do
+    last = line > last and line or last
+  end
+  return info.source, last
+end
+
+local function complain(text)
+  local source, line = position()
+  error(sub(source, 2) .. ":" .. line .. ": " .. text, 0)
+end
 
 local function handler(raised)
   local made = raised
@@ -504,18 +553,7 @@ local function handler(raised)
     local err = raw.rawget(raised, "err")
     made = { err = type(err) == "string" and err or "ERR unknown error", bare = raw.rawget(raised, "bare"), source = nil }
   end
-  local level = 2
-  while true do
-    local at = getinfo(level, "Sl")
-    if not at then
-      break
-    end
-    if at.what ~= "C" and at.source ~= OWN then
-      made.source, made.line = at.source, at.currentline
-      break
-    end
-    level = level + 1
-  end
+  made.source, made.line = position()
   return made
 end
 exempt[handler] = true
@@ -553,7 +591,8 @@ function api.eval(sha, keys, argv)
   math.randomseed(0)
   globals.KEYS, globals.ARGV = keys, argv
   run(function()
-    local result = scripts[sha]()
+    current = scripts[sha]
+    local result = current()
     host.begin()
     emit_reply(result, 1)
   end)
@@ -563,7 +602,8 @@ end
 function api.fcall(name, keys, argv)
   math.randomseed(0)
   run(function()
-    local result = functions[name](keys, argv)
+    current = functions[name]
+    local result = current(keys, argv)
     host.begin()
     emit_reply(result, 1)
   end)
@@ -576,7 +616,7 @@ function api.load(text)
   if not made then
     return complaint
   end
-  loading = {}
+  loading, current = {}, made
   run(made)
   loading, loaded = nil, loading
 end
@@ -592,4 +632,4 @@ function api.drop(name)
   functions[name] = nil
 end
 
-return api, { box = taken, host = host, globals = globals, protect = protect, real_of = real_of, limits = limits, raw = raw }
+return api, { box = taken, host = host, globals = globals, protect = protect, real_of = real_of, limits = limits, raw = raw, complain = complain }

@@ -74,7 +74,7 @@ class Runtime:
             "failed": self._on_failed, "register": self._on_register, "set_resp": self._on_set_resp, "is_over": lambda *_: build.is_over,
             "open": build.open, "close": build.close, "text": build.text, "integer": build.integer, "number": build.number,
             "boolean": build.boolean, "truth": build.truth, "double": build.double, "error": build.error, "status": build.status,
-            "none": build.none, "begin": lambda *_: build.clear(), "library": self._on_library, "bit": libraries.bit,
+            "none": build.none, "several": build.several, "begin": lambda *_: build.clear(), "library": self._on_library, "bit": libraries.bit,
         }  # fmt: skip
         limits = {
             "memory": SCRIPT_MEMORY_BYTES_MAX,
