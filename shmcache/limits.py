@@ -322,6 +322,34 @@ RESP_QUEUED_COMMANDS_MAX: Final = 100_000
 
 assert RESP_OUTPUT_HIGH_BYTES < RESP_PUSHED_BYTES_MAX
 
+# --- scripts ----------------------------------------------------------------------------------------
+SCRIPT_BYTES_MAX: Final = 1 << 20
+"""Text of one script or library."""
+SCRIPTS_MAX: Final = 10_000
+"""Scripts that a worker keeps; with more those that have not been used for longest go."""
+SCRIPTS_BYTES_MAX: Final = 32 << 20
+"""Their texts together."""
+SCRIPT_MEMORY_BYTES_MAX: Final = 64 << 20
+"""What Lua may use in one worker: all scripts that it keeps, and what the one that runs makes."""
+SCRIPT_HOOK_INSTRUCTIONS: Final = 10_000
+"""Instructions of Lua between two looks at the clock."""
+SCRIPT_GRACE_S: Final = 1.0
+"""A script that does not end by itself so long after its time (it is inside one function of Lua) ends with its worker, which is started again."""
+SCRIPT_NOTICE_S: Final = 0.05
+"""A script that runs for longer can be found, and ended, by SCRIPT KILL."""
+SCRIPT_RESULT_ITEMS_MAX: Final = 1_000_000
+"""Elements of a script's result, all levels together."""
+SCRIPT_RESULT_BYTES_MAX: Final = 64 << 20
+SCRIPT_DEPTH_MAX: Final = 100
+"""Levels of a script's result, or of what cjson and cmsgpack are given."""
+SCRIPT_PATTERN_BYTES_MAX: Final = 4_096
+"""A pattern for string.find and its like: Lua matches it recursively."""
+SCRIPT_COROUTINES_NESTED_MAX: Final = 50
+"""Coroutines that resume each other."""
+LIBRARIES_MAX: Final = 1_000
+LIBRARIES_BYTES_MAX: Final = 16 << 20
+"""Texts of all libraries of functions together."""
+
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30
 """One record of an export: a value of 512 MiB as base64, its key, and the framing."""

@@ -88,6 +88,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "ack": config.replication.ack,
         "ack_timeout_ms": config.replication.ack_timeout,
         "min_replicas": config.replication.min_replicas_to_write,
+        "script_time_ms": config.limits.script_time,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }

@@ -7,6 +7,7 @@ from . import (
     debug_commands,
     info_commands,
     pubsub_commands,
+    script_commands,
     server_commands,
     session_commands,
     table_commands,
@@ -22,6 +23,7 @@ _MODULES = (
     debug_commands,
     cluster_commands,
     pubsub_commands,
+    script_commands,
     table_commands,
     transactions,
 )

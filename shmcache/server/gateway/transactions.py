@@ -6,7 +6,7 @@ from typing import Any, Final
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_QUEUED_COMMANDS_MAX
 from ...protocol import frames
-from ...protocol.commands import SlotMap, cross_slot, key_positions, slot_of_key
+from ...protocol.commands import SlotMap, cross_slot, key_positions, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
 from .replies import NIL_ARRAY
@@ -126,7 +126,7 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         commands = [args for _, args in engine]
         collected = Collected(gateway.loop)
         batch = [guard, *commands] if guard else commands
-        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION, collected))
+        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION | request_flags(batch, only_reads=False), collected))
         results = await collected.future
         if guard:
             if watching.is_conflict(results[0]):
@@ -146,7 +146,8 @@ def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int])
     found = [slot_of_key(key) for key in keys]
     if len({slots.shard_of[slot] for slot in found}) > 1:
         raise cross_slot("a transaction")
-    if slots.shards > 1 and any(not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
+    # A script without keys runs where the others are.
+    if slots.shards > 1 and any(ROWS[args[0]].split != "shard" and not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
         raise ResponseError("CROSSSLOT", "a command without a key concerns all shards: it cannot be part of a transaction on one of them")
     slot = found[0] if found else slots.slot_of[0]
     return slots.shard_of[slot], slot
