@@ -325,6 +325,8 @@ assert RESP_OUTPUT_HIGH_BYTES < RESP_PUSHED_BYTES_MAX
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30
 """One record of an export: a value of 512 MiB as base64, its key, and the framing."""
+MOVED_PAGE_ELEMENTS: Final = 1_000
+"""Elements of a collection that are asked for, or written, at a time."""
 IMPORT_BATCH_COMMANDS: Final = 1_000
 IMPORT_BATCH_BYTES: Final = 4 << 20
 """Keys and values of one batch of an import, a larger single one excepted."""

@@ -17,8 +17,10 @@ Handler = Callable[["Model", list[bytes]], Any]
 HANDLERS: dict[str, Handler] = {}
 ARITY: dict[str, int] = {}
 COMPARED_WITH_REDIS = {
-    "BITCOUNT", "BITFIELD", "BITFIELD_RO", "BITOP", "BITPOS", "GETBIT", "LCS", "OBJECT", "PFADD", "PFCOUNT", "PFMERGE", "SETBIT", "SUBSTR",
-    "HDEL", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "HSET",
+    "BITCOUNT", "BITFIELD", "BITFIELD_RO", "BITOP", "BITPOS", "BLMOVE", "BLMPOP", "BLPOP", "BRPOP", "BRPOPLPUSH", "CHECKSTAMP", "DUMP", "GETBIT",
+    "HDEL", "HEXISTS", "HGET", "HGETALL", "HLEN", "HMGET", "HSET", "KEYSTAMP", "LCS", "LINDEX", "LINSERT", "LLEN", "LMOVE", "LMPOP", "LPOP", "LPOS",
+    "LPUSH", "LPUSHX", "LRANGE", "LREM", "LSET", "LTRIM", "MEMORY", "OBJECT", "PFADD", "PFCOUNT", "PFMERGE", "RESTORE", "RPOP", "RPOPLPUSH", "RPUSH",
+    "RPUSHX", "SETBIT", "SORT", "SORT_RO", "SUBSTR",
 }  # fmt: skip
 """Commands without a handler here: test_redis_*.py run them beside a real redis-server."""
 KEYLESS_WRITES = {"FLUSHALL", "FLUSHDB"}

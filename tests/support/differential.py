@@ -187,7 +187,9 @@ class Differential:
         self.history.append(f"{brief([to_bytes(arg) for arg in args])} -> {brief(theirs)}")
         self._hold(args, theirs, ours, by, "engine")
         if is_local(args):
-            self._hold(args, theirs, self.engine_answer(*args, local=True), by, "reader")
+            # A reader may send its client to the owner: it does not know the order of large collections.
+            with contextlib.suppress(_engine.Busy):
+                self._hold(args, theirs, self.engine_answer(*args, local=True), by, "reader")
         return theirs
 
     def _hold(self, args: tuple[Argument, ...], theirs: Any, ours: Any, by: Compare, who: str) -> None:

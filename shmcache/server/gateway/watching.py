@@ -40,4 +40,4 @@ def guard(watched: dict[bytes, int]) -> list[Any] | None:
 
 def is_conflict(result: Any) -> bool:
     """Whether the guard's result says that a key was changed."""
-    return result is None or result == 0 or (isinstance(result, ResponseError) and result.code in ("EXECABORT", "STAMP", "CHANGED", "CONFLICT"))
+    return result is None or result == 0 or (isinstance(result, ResponseError) and result.code == "ABORTED")

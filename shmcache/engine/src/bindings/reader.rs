@@ -7,7 +7,7 @@ use crate::clock::now_ms;
 use crate::commands::read::{Busy, Part, Seen, View};
 use crate::commands::scan::{self, Walk};
 use crate::commands::table::{self, Command, Spec};
-use crate::commands::{glob, read_local, reply::Sink, resolve, Fail};
+use crate::commands::{glob, read_local, reply::Sink, resolve, Fail, ASK_OWNER};
 use crate::layout::{header, IndexState, Kind, WORD};
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
@@ -208,6 +208,7 @@ impl PyReader {
         };
         match (local.failed, result) {
             (Some(unread), _) => Err(errors::unread(unread)),
+            (None, Err(fail)) if fail.code == ASK_OWNER => Err(errors::unread(Unread::Busy)),
             (None, Err(fail)) => Err(errors::fail(py, fail)),
             (None, Ok(())) => sink.finish(),
         }
@@ -242,7 +243,7 @@ impl PyReader {
                 failed: None,
             };
             let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
-            let failed = local.failed.is_some();
+            let failed = local.failed.is_some() || matches!(&result, Err(fail) if fail.code == ASK_OWNER);
             scratch = local.scratch;
             if failed {
                 // The caller asks the owner, or maps anew.

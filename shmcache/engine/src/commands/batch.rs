@@ -178,7 +178,8 @@ impl Owner {
         }
         let mut start = 0;
         let mut begun = Instant::now();
-        for &end in &ends {
+        let mut aborted = None;
+        for (number, &end) in ends.iter().enumerate() {
             let args: SmallVec<[&[u8]; 8]> = arguments[start..end]
                 .iter()
                 .map(|argument| match *argument {
@@ -192,6 +193,14 @@ impl Owner {
                     Fail::new("READONLY", format!("{} writes; the batch is flagged read-only", spec.name)),
                     &mut out,
                 ),
+                result if transaction && number == 0 && is_check(&args) => {
+                    let checked = result.and_then(|spec| self.try_run(spec, &args, &mut out));
+                    self.unpin();
+                    if let Err(fail) = checked {
+                        aborted = Some(fail);
+                        break;
+                    }
+                }
                 Ok(spec) => {
                     self.run(spec, &args, &mut out);
                     let now = Instant::now();
@@ -202,9 +211,14 @@ impl Owner {
             }
         }
         if transaction {
-            if let Err(refused) = self.commit_group() {
+            if aborted.is_some() {
+                self.abandon_group();
+                self.counters.errors += 1;
+            } else {
+                aborted = self.commit_group().err().map(Fail::from);
+            }
+            if let Some(fail) = aborted {
                 // Nothing of it was done: every command says so.
-                let fail = Fail::from(refused);
                 out.clear();
                 out.array(ends.len());
                 for _ in &ends {
@@ -222,6 +236,11 @@ impl Owner {
         self.counters.errors += 1;
         out.error(fail.code, &fail.message);
     }
+}
+
+/// A check at the head of a transaction decides about all of it.
+fn is_check(args: &[&[u8]]) -> bool {
+    args[0].eq_ignore_ascii_case(b"CHECKSTAMP")
 }
 
 #[cfg(test)]

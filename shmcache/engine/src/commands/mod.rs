@@ -4,12 +4,16 @@ mod assign;
 pub mod batch;
 mod bitfield;
 mod bits;
+mod dump;
 pub mod events;
 pub mod glob;
 mod hashes;
 mod hyperloglog;
 mod lcs;
+mod list_changes;
+mod list_moves;
 mod lists;
+mod memory;
 mod names;
 pub mod number;
 mod object;
@@ -19,6 +23,8 @@ pub mod reply;
 pub mod scan;
 mod server;
 mod sets;
+mod sort;
+mod stamps;
 pub mod table;
 mod write;
 mod zsets;
@@ -81,9 +87,12 @@ impl From<WrongKind> for Fail {
     }
 }
 
+/// Code of an answer that a reader does not have: the owner does. No client sees it.
+pub const ASK_OWNER: &str = "ASKOWNER";
+
 impl From<Busy> for Fail {
     fn from(_: Busy) -> Fail {
-        Fail::err("the bucket is being changed")
+        Fail::new(ASK_OWNER, "the bucket is being changed, or only the owner knows")
     }
 }
 
@@ -176,6 +185,10 @@ impl Owner {
             Command::Scan | Command::Keys | Command::Randomkey | Command::Dbsize => scan::run(self, spec.command, args, out),
             Command::Ping | Command::Echo | Command::Time | Command::Info => server::run(self, spec.command, args, out),
             Command::Object => object::run(self, args, out),
+            Command::Memory => memory::run(self, args, out),
+            Command::Sort | Command::SortRo => sort::run(self, args, out),
+            Command::Dump | Command::Restore => dump::run(self, spec.command, args, out),
+            Command::Checkstamp => stamps::check(self, args, out),
             _ => write::run(self, spec.command, args, out),
         }
     }

@@ -33,12 +33,12 @@ pub fn int_arg(text: &[u8]) -> Result<i64, Fail> {
 }
 
 pub fn float_arg(text: &[u8]) -> Result<f64, Fail> {
-    let wrong = || Fail::err("value is not a valid float");
-    let value: f64 = std::str::from_utf8(text).map_err(|_| wrong())?.parse().map_err(|_| wrong())?;
-    if value.is_nan() {
-        return Err(wrong());
-    }
-    Ok(value)
+    float_of(text).ok_or_else(|| Fail::err("value is not a valid float"))
+}
+
+/// None for what is no number.
+pub fn float_of(text: &[u8]) -> Option<f64> {
+    std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| !value.is_nan())
 }
 
 /// A number with 17 decimals, counted in their last place: what INCRBYFLOAT counts in, so that 0.1 and 0.2 are 0.3.

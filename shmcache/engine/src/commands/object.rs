@@ -4,6 +4,7 @@ use super::number::parse_int;
 use super::reply::Sink;
 use super::{Args, Fail};
 use crate::layout::Kind;
+use crate::owner::collections::root_id;
 use crate::owner::{Entry, Owner, Policy};
 
 const HELP: &[&str] = &[
@@ -53,6 +54,9 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
 fn encoding(owner: &Owner, entry: &Entry) -> &'static str {
     match Kind::from_code(entry.meta.kind_code()) {
         Some(Kind::String) => string_encoding(owner.value(entry)),
+        // As Redis 7.2 says it; 7.0 calls every list a quicklist.
+        Some(Kind::List) if root_id(owner.value(entry)).is_none() => "listpack",
+        Some(Kind::List) => "quicklist",
         Some(kind) => kind.name(),
         None => "unknown",
     }

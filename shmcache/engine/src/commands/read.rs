@@ -64,6 +64,11 @@ pub trait View {
     fn look<T>(&mut self, key: &[u8], part: Part, visit: impl FnOnce(Option<Seen>) -> T) -> Result<T, Busy>;
     /// Say that these keys come next.
     fn prefetch(&self, key: &[u8]);
+
+    /// The owner, if it is who looks: it alone knows the order of a large collection.
+    fn owner(&mut self) -> Option<&mut Owner> {
+        None
+    }
 }
 
 impl View for Owner {
@@ -93,6 +98,10 @@ impl View for Owner {
     #[inline]
     fn prefetch(&self, key: &[u8]) {
         Owner::prefetch(self, key);
+    }
+
+    fn owner(&mut self) -> Option<&mut Owner> {
+        Some(self)
     }
 }
 
@@ -166,6 +175,11 @@ pub fn run<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &
                 count += view.look(key, Part::Nothing, |seen| seen.is_some() as i64)?;
             }
             out.int(count);
+            Ok(())
+        }
+        Command::Keystamp => {
+            let stamp = view.look(args[1], Part::Nothing, |seen| seen.map_or(0, |seen| seen.stamp))?;
+            out.int(stamp as i64);
             Ok(())
         }
         Command::Type => {

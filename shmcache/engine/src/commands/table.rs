@@ -38,7 +38,7 @@ pub const SET: usize = family("set");
 pub const ZSET: usize = family("zset");
 
 /// Commands that say how many keys come: position of that number. The keys follow it.
-const NUMKEYS: &[(&str, usize)] = &[];
+const NUMKEYS: &[(&str, usize)] = &[("BLMPOP", 2), ("LMPOP", 1)];
 
 pub struct Spec {
     pub command: Command,
@@ -102,11 +102,18 @@ commands! {
     BitfieldRo  "BITFIELD_RO" -2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "As BITFIELD with GET only.";
     Bitop       "BITOP"       -4 (2 -1 1) [WRITE | DENYOOM] "none" "write" "Store AND, OR, XOR or NOT of values under a key, all of one slot; the result's length.";
     Bitpos      "BITPOS"      -3 (1 1 1) [READONLY | LOCAL] "none" "read" "Position of the first bit that is 0 or 1 [start [end [BYTE|BIT]]].";
+    Blmove      "BLMOVE"       6 (1 2 1) [WRITE | DENYOOM | BLOCKING] "none" "list" "As LMOVE; waits up to a timeout (seconds, 0: for ever) for an element.";
+    Blmpop      "BLMPOP"      -5 (0 0 0) [WRITE | BLOCKING] "none" "list" "As LMPOP, after a timeout (seconds, 0: for ever) for which it waits.";
+    Blpop       "BLPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "[key, first element] of the first list of one slot that has any; waits up to a timeout (seconds, 0: for ever).";
+    Brpop       "BRPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "As BLPOP, the last element.";
+    Brpoplpush  "BRPOPLPUSH"   4 (1 2 1) [WRITE | DENYOOM | BLOCKING] "none" "list" "As RPOPLPUSH; waits up to a timeout (seconds, 0: for ever) for an element.";
+    Checkstamp  "CHECKSTAMP"  -3 (1 -1 2) [READONLY | FAST] "none" "read" "OK if keys have these stamps (key stamp ...), else ABORTED; at the head of a transaction all of it is given up then.";
     Copy        "COPY"        -3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Copy a key's value and deadline to another key [REPLACE].";
     Dbsize      "DBSIZE"       1 (0 0 0) [READONLY | FAST | LOCAL | ALL_SHARDS] "sum" "server" "Number of keys.";
     Decr        "DECR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Subtract one from an integer.";
     Decrby      "DECRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Subtract from an integer.";
     Del         "DEL"         -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "Delete keys; how many there were.";
+    Dump        "DUMP"         2 (1 1 1) [READONLY] "none" "keyspace" "A key's value as bytes that RESTORE takes (a format of our own).";
     Echo        "ECHO"         2 (0 0 0) [READONLY | FAST] "any" "server" "The argument.";
     Exists      "EXISTS"      -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "How many of the keys exist (one named twice counts twice).";
     Expire      "EXPIRE"      -3 (1 1 1) [WRITE | FAST] "none" "expiry" "Set a key's time to live, seconds [NX|XX|GT|LT].";
@@ -133,7 +140,22 @@ commands! {
     Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
     Info        "INFO"        -1 (0 0 0) [READONLY | ALL_SHARDS] "text" "server" "State and counters as text.";
     Keys        "KEYS"         2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "concat" "scan" "All keys that match a pattern.";
+    Keystamp    "KEYSTAMP"     2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "The stamp of a key of any kind, 0 if there is none.";
     Lcs         "LCS"         -3 (1 2 1) [READONLY | LOCAL] "none" "read" "Longest common subsequence of two values of one slot [LEN] [IDX] [MINMATCHLEN n] [WITHMATCHLEN].";
+    Lindex      "LINDEX"       3 (1 1 1) [READONLY | LOCAL] "none" "list" "The element at a position, negative from the end.";
+    Linsert     "LINSERT"      5 (1 1 1) [WRITE | DENYOOM] "none" "list" "Put an element BEFORE or AFTER the first that equals another; the new length, -1 if there is no such element.";
+    Llen        "LLEN"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "list" "Number of elements.";
+    Lmove       "LMOVE"        5 (1 2 1) [WRITE | DENYOOM] "none" "list" "Take an element from an end of one list and put it to an end of another of the same slot (LEFT|RIGHT LEFT|RIGHT).";
+    Lmpop       "LMPOP"       -4 (0 0 0) [WRITE] "none" "list" "[key, elements] from an end (LEFT|RIGHT) of the first list of one slot that has any [COUNT n].";
+    Lpop        "LPOP"        -2 (1 1 1) [WRITE | FAST] "none" "list" "Take the first element, or the first ones [count].";
+    Lpos        "LPOS"        -3 (1 1 1) [READONLY] "none" "list" "Positions of an element [RANK n] [COUNT n] [MAXLEN n].";
+    Lpush       "LPUSH"       -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "Put elements before the first, one after the other; the new length.";
+    Lpushx      "LPUSHX"      -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "As LPUSH if the list exists.";
+    Lrange      "LRANGE"       4 (1 1 1) [READONLY | LOCAL] "none" "list" "Elements from one position to another, both included, negative from the end.";
+    Lrem        "LREM"         4 (1 1 1) [WRITE] "none" "list" "Remove elements that equal one: the first n, the last -n, or all (0); how many there were.";
+    Lset        "LSET"         4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "list" "Replace the element at a position.";
+    Ltrim       "LTRIM"        4 (1 1 1) [WRITE] "none" "list" "Keep the elements from one position to another, both included.";
+    Memory      "MEMORY"      -2 (2 2 1) [READONLY] "none" "keyspace" "USAGE key [SAMPLES n]: bytes that a key takes with all its parts.";
     Mget        "MGET"        -2 (1 -1 1) [READONLY | FAST | LOCAL] "values" "read" "The values of keys.";
     Mset        "MSET"        -3 (1 -1 2) [WRITE | DENYOOM | IDEMPOTENT] "pairs" "write" "Set several keys, atomically within a shard.";
     Msetnx      "MSETNX"      -3 (1 -1 2) [WRITE | DENYOOM] "none" "write" "Set several keys of one slot if none exists.";
@@ -151,12 +173,19 @@ commands! {
     Randomkey   "RANDOMKEY"    1 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "any" "scan" "Some key.";
     Rename      "RENAME"       3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Give a key another name, atomically.";
     Renamenx    "RENAMENX"     3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Rename if the new name is free.";
+    Restore     "RESTORE"     -4 (1 1 1) [WRITE | DENYOOM] "none" "keyspace" "Make a key of what DUMP gave, with a time to live in ms (0: none) [REPLACE] [ABSTTL] [IDLETIME s] [FREQ n].";
+    Rpop        "RPOP"        -2 (1 1 1) [WRITE | FAST] "none" "list" "Take the last element, or the last ones [count].";
+    Rpoplpush   "RPOPLPUSH"    3 (1 2 1) [WRITE | DENYOOM] "none" "list" "Move the last element of a list before the first of another of the same slot.";
+    Rpush       "RPUSH"       -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "Put elements behind the last, one after the other; the new length.";
+    Rpushx      "RPUSHX"      -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "As RPUSH if the list exists.";
     Scan        "SCAN"        -2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "cursor" "scan" "A step through all keys [MATCH pattern] [COUNT n] [TYPE kind].";
     Set         "SET"         -3 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value [NX|XX|IFSTAMP stamp] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].";
     Setbit      "SETBIT"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set or clear a bit; what it was.";
     Setex       "SETEX"        4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, seconds.";
     Setnx       "SETNX"        3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value if there is none.";
     Setrange    "SETRANGE"     4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Overwrite part of a value; its new length.";
+    Sort        "SORT"        -2 (1 1 1) [WRITE | DENYOOM] "none" "keyspace" "Elements of a list, set or sorted set, sorted [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE key].";
+    SortRo      "SORT_RO"     -2 (1 1 1) [READONLY] "none" "keyspace" "As SORT without STORE.";
     Strlen      "STRLEN"       2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A value's length, bytes.";
     Substr      "SUBSTR"       4 (1 1 1) [READONLY | LOCAL] "none" "read" "As GETRANGE.";
     Time        "TIME"         1 (0 0 0) [READONLY | FAST] "any" "server" "[unix seconds, microseconds].";

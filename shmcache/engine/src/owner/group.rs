@@ -98,10 +98,22 @@ impl Owner {
         }
     }
 
-    /// `writes` inside the open group: if they fail the group is as it was before them.
+    /// `writes` that are no group by themselves: in an open group all of them are done or none.
+    pub fn within<T, E>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
+        if self.in_group() {
+            self.nested(writes)
+        } else {
+            writes(self)
+        }
+    }
+
+    /// `writes` inside the open group: if they fail the group is as it was before them. Inside others of this kind they are part of those, which
+    /// must fail with them.
     fn nested<T, E>(&mut self, writes: impl FnOnce(&mut Owner) -> Result<T, E>) -> Result<T, E> {
         let group = self.group.as_mut().expect("a group is open");
-        debug_assert!(group.undo.is_none(), "commands do not nest");
+        if group.undo.is_some() {
+            return writes(self);
+        }
         group.undo = Some(Vec::new());
         let result = writes(self);
         let undo = self.group.as_mut().and_then(|group| group.undo.take()).unwrap_or_default();

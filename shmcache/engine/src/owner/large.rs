@@ -200,6 +200,11 @@ impl Owner {
         }
     }
 
+    /// What an entry says of itself.
+    pub fn meta_of(&self, offset: Offset) -> Meta {
+        Meta(self.map.load(offset.0 + WORD))
+    }
+
     /// Where a part of this sort and name stands or would stand in the order.
     pub fn find_in_order(&self, large: &Large, sort: u64, name: &[u8]) -> Option<(super::order::Position, bool)> {
         let order = self.known_order(large)?;
@@ -242,19 +247,26 @@ impl Owner {
             let value = encode(kind, elements);
             return self.put(key, kind, &value, deadline).map(|_| ());
         }
+        self.store_large(key, kind, elements, deadline).map(|_| ())
+    }
+
+    /// As `store`, large however small it is.
+    pub fn store_large(&mut self, key: &[u8], kind: Kind, elements: &[Element], deadline: u64) -> Result<Large, Refused> {
         let large = self.new_large(key, kind, deadline);
-        let result = elements
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, element)| match kind {
-                Kind::List => self.put_part(&large, &(LIST_MIDDLE + index as u64 * LIST_STEP).to_be_bytes(), &element.value, 0),
-                _ => self.put_part(&large, &element.name, &element.value, element.deadline),
-            })
-            .and_then(|()| self.put_root(key, &large));
-        if result.is_err() {
+        let result = self.within(|owner| {
+            for (index, element) in elements.iter().enumerate() {
+                match kind {
+                    Kind::List => owner.put_part(&large, &(LIST_MIDDLE + index as u64 * LIST_STEP).to_be_bytes(), &element.value, 0)?,
+                    _ => owner.put_part(&large, &element.name, &element.value, element.deadline)?,
+                }
+            }
+            owner.put_root(key, &large)
+        });
+        if let Err(refused) = result {
             self.collections.condemn(large.id);
+            return Err(refused);
         }
-        result
+        Ok(large)
     }
 
     /// Make a compact collection large, its elements and deadline unchanged.

@@ -14,6 +14,8 @@ pub mod collections;
 #[cfg(test)]
 mod collection_tests;
 #[cfg(test)]
+mod list_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod crash_tests_nodes;
@@ -23,6 +25,7 @@ mod flush;
 mod group;
 mod housekeeping;
 pub mod large;
+pub mod list;
 pub mod marks;
 pub mod order;
 mod rebuild;
