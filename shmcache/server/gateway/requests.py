@@ -7,7 +7,13 @@ are taken out by the engine's `split_requests`; what it leaves (inline commands,
 from typing import Final
 
 from ..._engine import split_requests
-from ...limits import RESP_ARGUMENTS_MAX, RESP_BULK_BYTES_MAX, RESP_INLINE_BYTES_MAX, RESP_LOGIN_ARGUMENTS_MAX, RESP_LOGIN_BULK_BYTES_MAX
+from ...limits import (
+    RESP_ARGUMENTS_MAX,
+    RESP_BULK_BYTES_MAX,
+    RESP_INLINE_BYTES_MAX,
+    RESP_LOGIN_ARGUMENTS_MAX,
+    RESP_LOGIN_BULK_BYTES_MAX,
+)
 
 Command = list[bytes]
 _LOGINS: Final = (b"AUTH", b"HELLO")
