@@ -25,7 +25,7 @@ _BY_NAME: Final = {
     "admin": "BGREWRITEAOF BGSAVE DEBUG FAILOVER LASTSAVE MONITOR PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SYNC",
     "dangerous": "FLUSHALL FLUSHDB INFO KEYS MIGRATE RESTORE SORT SORT_RO SWAPDB",
     "read": "LOLWUT DBSIZE RANDOMKEY KEYS SCAN",
-    "fast": "ASKING AUTH DBSIZE DISCARD ECHO HELLO LASTSAVE LOLWUT MULTI PING PUBLISH QUIT READONLY READWRITE RESET ROLE SELECT SPUBLISH TIME UNWATCH WATCH",
+    "fast": "ASKING AUTH DBSIZE DISCARD ECHO HELLO LASTSAVE LOLWUT MULTI PING PUBLISH QUIT READONLY READWRITE RENAMENX RESET ROLE SELECT SPUBLISH TIME UNLINK UNWATCH WATCH",
 }
 _FAMILIES: Final = {
     "hash": "hash",
@@ -62,7 +62,7 @@ _SUBCOMMANDS: Final[dict[str, dict[str, str]]] = {
     "LATENCY": {"": "HELP", "admin": "DOCTOR GRAPH HISTOGRAM HISTORY LATEST RESET"},
     "MEMORY": {"": "DOCTOR HELP MALLOC-STATS PURGE STATS", "read": "USAGE"},
     "OBJECT": {"keyspace": "HELP", "keyspace read": "ENCODING FREQ IDLETIME REFCOUNT"},
-    "PUBSUB": {"pubsub": "CHANNELS HELP NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB"},
+    "PUBSUB": {"": "HELP", "pubsub": "CHANNELS NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB"},
     "SCRIPT": {"scripting": "DEBUG EXISTS FLUSH HELP KILL LOAD"},
     "SLOWLOG": {"": "HELP", "admin": "GET LEN RESET"},
 }
@@ -90,7 +90,7 @@ def table() -> dict[str, frozenset[str]]:
         if parts is None:
             found[row.name] = _of_row(row)
             continue
-        found[row.name] = frozenset({"slow"} | ({"connection"} if row.name in ("CLIENT", "COMMAND") else set()))
+        found[row.name] = frozenset({"slow"} | ({"connection"} if row.name == "COMMAND" else set()))
         for kinds, names in parts.items():
             of_these = frozenset({"slow", *kinds.split(), *(["dangerous"] if "admin" in kinds else [])})
             found |= {f"{row.name}|{name}": of_these for name in names.split()}
