@@ -367,3 +367,23 @@ REDIS_TIMEOUT_S: Final = 30.0
 
 assert IMPORT_BATCH_COMMANDS <= CLIENT_BATCH_COMMANDS_MAX
 assert IMPORT_BATCH_BYTES <= REQUEST_BYTES_SOFT_MAX
+
+# Users of the RESP port.
+ACL_USERS_MAX: Final = 10_000
+ACL_RULES_MAX: Final = 1_000
+"""Rules on commands, keys and channels of one user, or of one of its selectors."""
+ACL_SELECTORS_MAX: Final = 32
+ACL_PASSWORDS_MAX: Final = 32
+ACL_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+ACL_LOG_ENTRIES: Final = 128
+ACL_LOG_ENTRIES_MAX: Final = 10_000
+ACL_LOG_SHOWN: Final = 10
+ACL_LOG_OBJECT_CHARS_MAX: Final = 128
+ACL_GENPASS_BITS_MAX: Final = 4_096
+RESP_LOGIN_ARGUMENTS_MAX: Final = 10
+"""Arguments of a request of a client that has not logged in yet."""
+RESP_LOGIN_BULK_BYTES_MAX: Final = 16 * 1024
+"""Bytes of one of them."""
+RESP_SECRET_BYTES_MAX: Final = 4_096
+RESP_HANDSHAKE_S_MAX: Final = 10.0
+"""For a TLS handshake of the RESP port."""

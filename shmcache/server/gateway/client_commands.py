@@ -143,7 +143,7 @@ def _kill(client: Connection, args: list[bytes]) -> Any:
             case "LADDR":
                 victims = [other for other in victims if other.local == text]
             case "USER":
-                if text != "default":
+                if text not in client.gateway.guard.users:
                     raise CommandFailed("ERR", f"No such user '{text}'")
                 victims = [other for other in victims if other.user == text]
             case "SKIPME" if text.lower() in ("yes", "no"):

@@ -13,10 +13,12 @@ from ...client.session import command_steps
 from ...errors import InstanceNotFound, Unavailable
 from ...limits import RESP_PUSHED_BYTES_MAX, RESP_TIMEOUT_S
 from ...protocol.commands import SlotMap
+from .acl.guard import Guard
 from .lanes import Lanes
 from .replies import ERRORS
 from .rows import Row
 from .slowlog import SlowLog
+from .tls import Certificates
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -34,6 +36,8 @@ class Gateway:
         self.hub = HubRoute(self.route, False)
         self.lanes = Lanes(self.route, loop, self._delivered, log)
         self.clients: dict[int, Connection] = {}
+        self.guard = Guard(settings, self.clients, log)
+        self.certificates = Certificates(settings["tls"], log) if settings["tls"] else None
         self.touched: set[Connection] = set()
         self.monitors: set[Connection] = set()
         self.is_careful = False
@@ -180,11 +184,13 @@ class Gateway:
 
     # --- housekeeping -------------------------------------------------------------------------------
     async def housekeeping(self) -> None:
-        """Once a second: idle connections, figures."""
+        """Once a second: idle connections, figures, certificates."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             now = self.loop.time()
             self.rates.append((now, self.commands))
+            if self.certificates is not None:
+                self.certificates.review()
             if not self.timeout_s:
                 continue
             for connection in list(self.clients.values()):
@@ -202,6 +208,7 @@ class Gateway:
         for connection in list(self.clients.values()):
             connection.transport.abort()
         self.lanes.close()
+        self.guard.close()
         self.route.detach()
 
 

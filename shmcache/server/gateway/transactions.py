@@ -113,7 +113,8 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     if transaction.is_broken:
         raise ResponseError("EXECABORT", "Transaction discarded because of previous errors.")
     gateway = client.gateway
-    engine = [(row, [row.name, *args[1:]]) for row, args in transaction.commands if row.handler is None]
+    refused = _refused(client, transaction)
+    engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
     slots: SlotMap = gateway.slots
     shard, slot = _place([args for _, args in engine], slots, watched)
     guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})
@@ -135,7 +136,15 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         if all(isinstance(result, ShmcacheError) and not isinstance(result, ResponseError) for result in results):
             # Refused as a whole, or its outcome is unknown: not a list of results.
             raise results[0]
-    return await _assembled(client, transaction, iter(results))
+    return await _assembled(client, transaction, iter(results), refused)
+
+
+def _refused(client: Any, transaction: Transaction) -> dict[int, ShmcacheError]:
+    """Commands, by their places, that the client's user may give no longer: its rules have changed meanwhile."""
+    if not client.restricted:
+        return {}
+    found = ((at, client.gateway.guard.refusal(client, row, args, "multi")) for at, (row, args) in enumerate(transaction.commands))
+    return {at: error for at, error in found if error is not None}
 
 
 def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int]) -> tuple[int, int]:
@@ -153,10 +162,13 @@ def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int])
     return slots.shard_of[slot], slot
 
 
-async def _assembled(client: Any, transaction: Transaction, results: Any) -> list[Any]:
+async def _assembled(client: Any, transaction: Transaction, results: Any, refused: dict[int, ShmcacheError]) -> list[Any]:
     """The replies in order: the shard's, and those that the gateway gives itself."""
     replies: list[Any] = []
-    for row, args in transaction.commands:
+    for at, (row, args) in enumerate(transaction.commands):
+        if at in refused:
+            replies.append(refused[at])
+            continue
         if row.handler is None:
             replies.append(shaped(client.resp, row.name, args, next(results)))
             continue
