@@ -102,7 +102,8 @@ class Connection(asyncio.Protocol):
         self.pending.clear()
 
     def eof_received(self) -> bool:
-        if not self.pending and not self.busy and not self.backlog:
+        if (not self.pending and not self.busy and not self.backlog) or self.id in self.gateway.blocked:
+            # Who waits for a key and is gone must not be served.
             return False
         # What it asked for before is still answered.
         self._has_ended = True
