@@ -17,6 +17,7 @@ from ..logs import configure_logs, logger
 from . import catalogue
 from .connection import Connection
 from .gateway import Gateway
+from .tracking import Table
 
 _RETRY_S = 0.02
 
@@ -55,6 +56,7 @@ async def _serve(settings: dict[str, Any], log: Any) -> int:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     catalogue.complete()
     gateway = Gateway(settings, loop, log)
+    gateway.tracking = Table(gateway)
     await _attached(gateway, stop)
     try:
         server = await _listen(gateway, settings)

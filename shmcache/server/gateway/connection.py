@@ -59,6 +59,8 @@ class Connection(asyncio.Protocol):
         self.transaction: transactions.Transaction | None = None
         self.watched: Any = None
         self.subscriber: Any = None
+        self.tracking: Any = None
+        """What it asked for by CLIENT TRACKING."""
         self.is_monitor = False
         self.muted = False
         self.mute_next = 0
@@ -289,6 +291,9 @@ class Connection(asyncio.Protocol):
             args[0] = row.name  # type: ignore[call-overload]
             self._send(row, args, _mute, attachment)
             return True
+        if self.tracking is not None and row is not None and row.takes(args):
+            step: bool = self.tracking.step(row, args, attachment)
+            return step
         return False
 
     def _handle(self, row: Row, args: list[Any]) -> None:
@@ -346,7 +351,11 @@ class Connection(asyncio.Protocol):
     def refresh(self) -> None:
         """After any change of what the short way for commands does not look at."""
         self.careful = bool(
-            self.transaction is not None or (self.subscriber is not None and self.subscriber.count) or self.muted or self.mute_next
+            self.transaction is not None
+            or (self.subscriber is not None and self.subscriber.count)
+            or self.muted
+            or self.mute_next
+            or (self.tracking is not None and self.tracking.looks)
         )
 
     def deliver(self) -> None:

@@ -62,6 +62,8 @@ class Gateway:
         """Clients that wait for a key, by their ids, and how to wake them."""
         self.changes = Changes(self)
         self.waiters = Waiters(self)
+        self.tracking: Any = None
+        """Who is told of keys that are changed (`tracking.Table`)."""
 
     # --- the map ------------------------------------------------------------------------------------
     def attachment(self, *, regions_gone: bool = False) -> Attachment | None:
@@ -107,6 +109,7 @@ class Gateway:
 
     def forget(self, connection: "Connection") -> None:
         self.clients.pop(connection.id, None)
+        self.tracking.leave(connection)
         if connection in self.monitors:
             self.monitors.discard(connection)
             self.refresh()
