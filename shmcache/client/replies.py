@@ -29,6 +29,10 @@ def _stamped(result: Any) -> Any:
     return None if result is None else (result[0], int(result[1]))
 
 
+def _pair(result: Any) -> Any:
+    return None if result is None else tuple(result)
+
+
 _TO_BOOL: Final = [
     "SETNX",
     "MSETNX",
@@ -40,7 +44,7 @@ _TO_BOOL: Final = [
     "RENAMENX",
     "COPY",
 ]
-_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "PFMERGE", "FLUSHALL", "FLUSHDB"]
+_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "PFMERGE", "FLUSHALL", "FLUSHDB", "LSET", "LTRIM", "CHECKSTAMP"]
 
 CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),
@@ -51,6 +55,8 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     "INCRBYFLOAT": float,
     "INFO": parse_info,
     "GETSTAMP": _stamped,
+    "BLPOP": _pair,
+    "BRPOP": _pair,
 }
 
 _STATUS_OR_NUMBER: Final = frozenset({*_TO_OK, "INCRBY", "DECRBY", "DEL", "GETDEL", "APPEND"})

@@ -243,7 +243,7 @@ impl PyReader {
                 failed: None,
             };
             let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
-            let failed = local.failed.is_some();
+            let failed = local.failed.is_some() || matches!(&result, Err(fail) if fail.code == ASK_OWNER);
             scratch = local.scratch;
             if failed {
                 // The caller asks the owner, or maps anew.
