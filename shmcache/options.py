@@ -90,7 +90,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
 
-NOTIFY_LETTERS: Final = "KEg$xeAI"
+NOTIFY_LETTERS: Final = "KEg$lshzxetdmnAI"
 
 
 def is_tcp(endpoint: str) -> bool:
@@ -445,7 +445,7 @@ class ChannelsConfig(Group):
     )
     notify: str = Field(
         default="",
-        description="Events of keys as messages: letters K E g $ x e A as in Redis' notify-keyspace-events, "
+        description="Events of keys as messages: letters K E g $ l s h z x e A as in Redis' notify-keyspace-events, "
         "and I for `__invalidate__`; empty is none.",
     )
 

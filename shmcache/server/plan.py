@@ -240,6 +240,7 @@ def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
         "policy": config.memory.policy,
         "aof": config.persistence.aof,
         "has_keeper": bool(config.persistence.data_dir),
+        "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }

@@ -18,6 +18,7 @@ from ..logs import configure_logs, logger
 from . import catalogue
 from .connection import Connection
 from .gateway import Gateway
+from .tracking import Table
 
 _RETRY_S = 0.02
 
@@ -60,6 +61,7 @@ async def _serve(settings: dict[str, Any], log: Any) -> int:
     certificates, servers = gateway.certificates, []
     if certificates is not None:
         loop.add_signal_handler(signal.SIGHUP, lambda: certificates.review(always=True))
+    gateway.tracking = Table(gateway)
     await _attached(gateway, stop)
     for at, context in ((settings, None), (settings["tls"], certificates and certificates.context)):
         if not at or not at["listen"]:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...errors import CommandFailed, ConfigError
-from ...limits import ACL_LOG_ENTRIES_MAX
+from ...limits import ACL_LOG_ENTRIES_MAX, RESP_TRACKED_KEYS_MAX
 from ...options import POLICIES, parse_size
 from ...protocol.channels import compile_glob
-from . import asking
+from . import asking, notifications
 from .acl.users import DEFAULT
 from .acl_commands import set_user
 from .arguments import word
@@ -39,7 +39,6 @@ _ACCEPTED: Final = {
     "lua-time-limit": "5000",
     "busy-reply-threshold": "5000",
     "maxmemory-clients": "0",
-    "notify-keyspace-events": "",
     "oom-score-adj": "no",
     "proto-max-bulk-len": "536870912",
     "repl-backlog-size": "1048576",
@@ -114,6 +113,8 @@ async def _live(client: Connection) -> dict[str, str]:
         "timeout": str(gateway.timeout_s),
         "slowlog-log-slower-than": str(gateway.slowlog.threshold_us),
         "slowlog-max-len": str(gateway.slowlog.length_max),
+        "tracking-table-max-keys": str(gateway.tracking.keys_max),
+        notifications.OPTION: notifications.shown(await notifications.current(gateway)),
     }
 
 
@@ -154,6 +155,8 @@ _SETTABLE: Final[dict[str, Callable[[str], Any]]] = {
     "timeout": _number(0, 2**31 - 1),
     "slowlog-log-slower-than": _number(-1, 2**63 - 1),
     "slowlog-max-len": _number(0, 2**63 - 1),
+    "tracking-table-max-keys": _number(1, RESP_TRACKED_KEYS_MAX),
+    notifications.OPTION: notifications.checked,
 }
 _FORMER: Final = {"slave-read-only": "replica-read-only"}
 
@@ -246,6 +249,10 @@ async def _apply(client: Connection, wanted: dict[str, Any]) -> None:
                 gateway.slowlog.threshold_us = value
             case "slowlog-max-len":
                 gateway.slowlog.length_max = value
+            case "tracking-table-max-keys":
+                gateway.tracking.keys_max = value
+            case notifications.OPTION:
+                await notifications.change(gateway, value)
             case _:
                 gateway.options[name] = value
     if engine:

@@ -63,6 +63,8 @@ class Connection(asyncio.Protocol):
         self.transaction: transactions.Transaction | None = None
         self.watched: Any = None
         self.subscriber: Any = None
+        self.tracking: Any = None
+        """What it asked for by CLIENT TRACKING."""
         self.is_monitor = False
         self.muted = False
         self.mute_next = 0
@@ -110,7 +112,8 @@ class Connection(asyncio.Protocol):
         self.pending.clear()
 
     def eof_received(self) -> bool:
-        if not self.pending and not self.busy and not self.backlog:
+        if (not self.pending and not self.busy and not self.backlog) or self.id in self.gateway.blocked:
+            # Who waits for a key and is gone must not be served.
             return False
         # What it asked for before is still answered.
         self._has_ended = True
@@ -307,6 +310,9 @@ class Connection(asyncio.Protocol):
             args[0] = row.name  # type: ignore[call-overload]
             self._send(row, args, _mute, attachment)
             return True
+        if self.tracking is not None and row is not None and row.takes(args):
+            step: bool = self.tracking.step(row, args, attachment)
+            return step
         return False
 
     def _handle(self, row: Row, args: list[Any]) -> None:
@@ -364,7 +370,12 @@ class Connection(asyncio.Protocol):
     def refresh(self) -> None:
         """After any change of what the short way for commands does not look at."""
         self.careful = bool(
-            self.restricted or self.transaction is not None or (self.subscriber is not None and self.subscriber.count) or self.muted or self.mute_next
+            self.restricted
+            or self.transaction is not None
+            or (self.subscriber is not None and self.subscriber.count)
+            or self.muted
+            or self.mute_next
+            or (self.tracking is not None and self.tracking.looks)
         )
 
     def deliver(self) -> None:

@@ -14,6 +14,8 @@ from ...errors import InstanceNotFound, Unavailable
 from ...limits import RESP_PUSHED_BYTES_MAX, RESP_TIMEOUT_S
 from ...protocol.commands import SlotMap
 from .acl.guard import Guard
+from .blocking import Waiters
+from .changes import Changes
 from .lanes import Lanes
 from .replies import ERRORS
 from .rows import Row
@@ -62,6 +64,10 @@ class Gateway:
         """Counters of the workers at the last CONFIG RESETSTAT."""
         self.blocked: dict[int, Any] = {}
         """Clients that wait for a key, by their ids, and how to wake them."""
+        self.changes = Changes(self)
+        self.waiters = Waiters(self)
+        self.tracking: Any = None
+        """Who is told of keys that are changed (`tracking.Table`)."""
 
     # --- the map ------------------------------------------------------------------------------------
     def attachment(self, *, regions_gone: bool = False) -> Attachment | None:
@@ -107,6 +113,7 @@ class Gateway:
 
     def forget(self, connection: "Connection") -> None:
         self.clients.pop(connection.id, None)
+        self.tracking.leave(connection)
         if connection in self.monitors:
             self.monitors.discard(connection)
             self.refresh()
@@ -163,6 +170,11 @@ class Gateway:
             return connection.transaction.writes
         return "write" in row.flags or row.name in ("PUBLISH", "SPUBLISH")
 
+    async def writes_allowed(self) -> None:
+        """Wait for the end of a pause, if there is one."""
+        while self._paused_until > self.loop.time():
+            await self.wait_released()
+
     async def wait_released(self) -> None:
         assert self._released is not None
         await asyncio.shield(self._released)
@@ -207,6 +219,8 @@ class Gateway:
     def close(self) -> None:
         for connection in list(self.clients.values()):
             connection.transport.abort()
+        self.waiters.close()
+        self.changes.close()
         self.lanes.close()
         self.guard.close()
         self.route.detach()

@@ -105,6 +105,7 @@ def reset(client: Any, args: list[bytes]) -> Any:
     if client.subscriber is not None:
         client.subscriber.close()
         client.subscriber = None
+    client.gateway.tracking.leave(client)
     client.gateway.monitors.discard(client)
     client.gateway.refresh()
     client.is_monitor = client.muted = False

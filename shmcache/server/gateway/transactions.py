@@ -6,7 +6,7 @@ from typing import Any, Final
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_QUEUED_COMMANDS_MAX
 from ...protocol import frames
-from ...protocol.commands import SlotMap, cross_slot, key_positions, request_flags, slot_of_key
+from ...protocol.commands import READ_ONLY, SlotMap, cross_slot, key_positions, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
 from .replies import NIL_ARRAY
@@ -123,12 +123,19 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         if await watching.stamps(gateway, keys) != list(watched.values()):
             return NIL_ARRAY
     results: list[Any] = []
+    tracking = client.tracking
+    read = [key for row, args in engine if row.name in READ_ONLY for key in keys_of(row, args)] if tracking is not None and tracking.wants() else []
+    if tracking is not None:
+        tracking.caching = None
+    gateway.tracking.remember(read, client)
     if engine:
         commands = [args for _, args in engine]
         collected = Collected(gateway.loop)
         batch = [guard, *commands] if guard else commands
         gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION | request_flags(batch, only_reads=False), collected))
         results = await collected.future
+        if read:
+            gateway.tracking.look_again(read, tracking)
         if guard:
             if watching.is_conflict(results[0]):
                 return NIL_ARRAY
@@ -145,6 +152,11 @@ def _refused(client: Any, transaction: Transaction) -> dict[int, ShmcacheError]:
         return {}
     found = ((at, client.gateway.guard.refusal(client, row, args, "multi")) for at, (row, args) in enumerate(transaction.commands))
     return {at: error for at, error in found if error is not None}
+
+
+def keys_of(row: Row, args: list[Any]) -> list[bytes]:
+    """The keys of a command."""
+    return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
 
 
 def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int]) -> tuple[int, int]:
