@@ -337,3 +337,9 @@ REDIS_TIMEOUT_S: Final = 30.0
 
 assert IMPORT_BATCH_COMMANDS <= CLIENT_BATCH_COMMANDS_MAX
 assert IMPORT_BATCH_BYTES <= REQUEST_BYTES_SOFT_MAX
+
+# --- collections ------------------------------------------------------------------------------------
+COMPACT_ENTRIES_MAX: Final = 65_536
+"""Elements of a compact collection, whatever is configured: it is written anew with every change."""
+COMPACT_BYTES_MAX: Final = 65_522
+"""Bytes of its fields, values and members: as many as an element of a large one may have."""

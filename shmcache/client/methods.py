@@ -25,10 +25,13 @@ from .arguments import (
     unix_seconds,
 )
 
+from .hash_methods import HashMethods
+from .set_methods import SetMethods
+
 Timeout = float | None
 
 
-class CommandMethods:
+class CommandMethods(HashMethods, SetMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()
