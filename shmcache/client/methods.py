@@ -24,7 +24,6 @@ from .arguments import (
     unix_milliseconds,
     unix_seconds,
 )
-
 from .hash_methods import HashMethods
 from .set_methods import SetMethods
 
