@@ -156,7 +156,11 @@ class Owner:
 
         `replica` (bool): commands flagged `write` are answered READONLY; the shard neither expires nor evicts by itself, and `apply` may go beyond
         memory_bytes. `node` (0..511): own number among several writers; 0, the only writer, remembers no deletions. `tombstone_life_ms` (1 ms to
-        30 days, default 1 h): how long deletions are remembered with a node other than 0. Raises `EngineError`.
+        30 days, default 1 h): how long deletions are remembered with a node other than 0.
+
+        Not kept in the region: `hash_compact_entries`, `hash_compact_bytes`, and the same for list, set and zset: up to here a collection is one compact
+        entry (0 to 65536 elements; 0 to 65522 bytes of each field, value or member). A collection changes its form with its next write, and large ones
+        stay large. Raises `EngineError`.
         """
     def set_primary(self, address: str) -> None:
         """Where a refused write is sent: text of up to 256 bytes for the READONLY error. Not kept in the region."""
@@ -215,6 +219,10 @@ class Reader:
         """Value or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
     def mget(self, keys: Sequence[bytes | str | int]) -> list[Any]:
         """Values in order, None for a missing key."""
+    def hget(self, key: bytes | str | int, field: bytes | str | int) -> Any:
+        """A hash's field or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
+    def sismember(self, key: bytes | str | int, member: bytes | str | int) -> int:
+        """1 if it is a member of the set, else 0. Raises as `hget`."""
     def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
         """(value, stamp) of one consistent entry."""
     def command(self, *args: bytes | str | int | float) -> Any:

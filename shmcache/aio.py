@@ -132,6 +132,28 @@ class Client(ClientCore):
             if cursor == 0:
                 return
 
+    async def hscan_iter(
+        self, name: Key, match: Key | None = None, count: int | None = None, no_values: bool | None = None
+    ) -> AsyncIterator[Any]:
+        """All fields and values that match, or all fields, by HSCAN."""
+        cursor = 0
+        while True:
+            cursor, found = await self.hscan(name, cursor, match, count, no_values)
+            for item in found if no_values else found.items():
+                yield item
+            if cursor == 0:
+                return
+
+    async def sscan_iter(self, name: Key, match: Key | None = None, count: int | None = None) -> AsyncIterator[Any]:
+        """All members that match, by SSCAN."""
+        cursor = 0
+        while True:
+            cursor, members = await self.sscan(name, cursor, match, count)
+            for member in members:
+                yield member
+            if cursor == 0:
+                return
+
 
 class Pipeline(PipelineCore):
     """Collected commands of an asyncio client."""

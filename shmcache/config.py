@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from .collection_options import CollectionsConfig
 from .errors import ConfigError
 from .options import (
     ChannelsConfig,
@@ -41,6 +42,7 @@ class Config(BaseModel):
 
     instance: InstanceConfig = InstanceConfig()
     memory: MemoryConfig = MemoryConfig()
+    collections: CollectionsConfig = CollectionsConfig()
     network: NetworkConfig = NetworkConfig()
     replication: ReplicationConfig = ReplicationConfig()
     persistence: PersistenceConfig = PersistenceConfig()

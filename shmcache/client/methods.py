@@ -24,14 +24,16 @@ from .arguments import (
     unix_milliseconds,
     unix_seconds,
 )
+from .hash_methods import HashMethods
 from .list_methods import ListMethods
+from .set_methods import SetMethods
 from .value_methods import ValueMethods
 from .waiting import WAITING
 
 Timeout = float | None
 
 
-class CommandMethods(ListMethods, ValueMethods):
+class CommandMethods(HashMethods, ListMethods, SetMethods, ValueMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()

@@ -72,6 +72,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
             "lfu_log_factor": config.memory.lfu_log_factor,
             "lfu_decay_ms": config.memory.lfu_decay,
         },
+        "compact": config.collections.model_dump(),
         "log_bytes": -(-config.memory.log_size // PAGE_BYTES) * PAGE_BYTES,
         "message_bytes": config.limits.message_size,
         "endpoint": ipc_endpoint(plan.folder, plan.instance, f"w{shard}"),

@@ -38,7 +38,10 @@ _ENGINE_FLAGS: Final = tuple(
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 """As int: combining pyzmq's enums for every frame takes longer than sending it."""
-LIVE_OPTIONS: Final = ("memory_bytes", "policy", "samples", "lfu_log_factor", "lfu_decay_ms")
+LIVE_OPTIONS: Final = (
+    *("memory_bytes", "policy", "samples", "lfu_log_factor", "lfu_decay_ms"),
+    *(f"{kind}_compact_{what}" for kind in ("hash", "list", "set", "zset") for what in ("entries", "bytes")),
+)
 
 
 def batch_length(payload: bytes) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...errors import CommandFailed, ConfigError
-from ...limits import ACL_LOG_ENTRIES_MAX, RESP_TRACKED_KEYS_MAX
+from ...limits import ACL_LOG_ENTRIES_MAX, COMPACT_BYTES_MAX, RESP_TRACKED_KEYS_MAX
 from ...options import POLICIES, parse_size
 from ...protocol.channels import compile_glob
 from . import asking, notifications
@@ -97,6 +97,16 @@ def _fixed(client: Connection) -> dict[str, str]:
     }
 
 
+_COMPACT: Final = {
+    f"{kind}-max-{form}-{theirs}": f"{kind}_compact_{ours}"
+    for kind in ("hash", "set", "zset")
+    for form in ("listpack", "ziplist")
+    for theirs, ours in (("entries", "entries"), ("value", "bytes"))
+    if (kind, form) != ("set", "ziplist")
+}
+"""Redis' names of the limits of compact collections, and ours."""
+
+
 async def _live(client: Connection) -> dict[str, str]:
     """What is asked of the workers, and the gateway's own."""
     gateway = client.gateway
@@ -107,6 +117,7 @@ async def _live(client: Connection) -> dict[str, str]:
         "maxmemory-samples": str(shards[0].get("samples", 0)),
         "lfu-log-factor": str(shards[0].get("lfu_log_factor", 10)),
         "lfu-decay-time": str(shards[0].get("lfu_decay_ms", 60_000) // 60_000),
+        **{name: str(shards[0][option]) for name, option in _COMPACT.items()},
         "maxclients": str(gateway.clients_max),
         "requirepass": "" if gateway.guard.default.is_open else _HIDDEN,
         "acllog-max-len": str(gateway.guard.journal.length_max),
@@ -127,6 +138,11 @@ def _number(low: int, high: int) -> Callable[[str], int]:
     return check
 
 
+def _compact(text: str) -> int:
+    """Any number that Redis takes; more than the most is the most."""
+    return min(_number(0, 2**63 - 1)(text), COMPACT_BYTES_MAX)
+
+
 def _memory(text: str) -> int:
     try:
         found = parse_size(text)
@@ -144,6 +160,7 @@ def _policy(text: str) -> str:
 
 
 _SETTABLE: Final[dict[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(_COMPACT, _compact),
     "maxmemory": _memory,
     "maxmemory-policy": _policy,
     "maxmemory-samples": _number(1, 64),
@@ -237,6 +254,8 @@ async def _apply(client: Connection, wanted: dict[str, Any]) -> None:
                 engine["lfu_log_factor"] = value
             case "lfu-decay-time":
                 engine["lfu_decay_ms"] = value * 60_000
+            case _ if name in _COMPACT:
+                engine[_COMPACT[name]] = value
             case "maxclients":
                 gateway.clients_max = value
             case "requirepass":

@@ -190,7 +190,13 @@ impl PyOwner {
                 "replica" => owner.set_replica(value.extract()?),
                 "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
                 _ => match owner.compact_limits.by_option(&name) {
-                    Some(limit) => *limit = value.extract()?,
+                    Some((limit, most)) => {
+                        let wanted: usize = value.extract()?;
+                        if wanted > most {
+                            return Err(EngineError::new_err(format!("{name} is at most {most}")));
+                        }
+                        *limit = wanted;
+                    }
                     None => return Err(EngineError::new_err(format!("no option {name:?}"))),
                 },
             }
@@ -293,6 +299,9 @@ impl PyOwner {
             ("rebuilding", owner.is_rebuilding() as u64),
         ] {
             dict.set_item(name, value)?;
+        }
+        for (name, limit) in owner.compact_limits.options() {
+            dict.set_item(name, limit)?;
         }
         let (shard, shards) = owner.shard();
         dict.set_item("shard", shard)?;

@@ -29,7 +29,7 @@ const SAME_IN_RESP3: [&str; 17] = [
 pub struct PyReader {
     shards: Vec<ShardReader>,
     slots: Vec<u16>,
-    decode: bool,
+    pub(super) decode: bool,
 }
 
 /// Key, stamp, node, digest.
@@ -43,7 +43,7 @@ impl PyReader {
     }
 
     #[inline]
-    fn shard_of(&self, key: &[u8]) -> &ShardReader {
+    pub(super) fn shard_of(&self, key: &[u8]) -> &ShardReader {
         // One shard needs no hash slot. `new` checked that the table names existing shards.
         match self.shards.as_slice() {
             [only] => only,
@@ -133,6 +133,16 @@ impl PyReader {
     #[pyo3(signature = (key, /))]
     fn get<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         bytes_of(key, |key| self.read_value(py, key))?
+    }
+
+    #[pyo3(signature = (key, field, /))]
+    fn hget<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, field: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.find_field(py, key, field)
+    }
+
+    #[pyo3(signature = (key, member, /))]
+    fn sismember<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, member: &Bound<'py, PyAny>) -> PyResult<u8> {
+        Ok(self.find_member(py, key, member)? as u8)
     }
 
     #[pyo3(signature = (keys, /))]
