@@ -20,7 +20,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 /// How many keys before its turn an entry of MGET is fetched into the processor's cache.
 const ENTRIES_AHEAD: usize = 4;
 /// Commands whose replies are the same in both protocols, nil excepted.
-const SAME_IN_RESP3: [&str; 7] = ["GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE"];
+const SAME_IN_RESP3: [&str; 20] = [
+    "GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE", "HGET", "HMGET", "HEXISTS", "HLEN", "HSTRLEN", "HKEYS", "HVALS", "SISMEMBER", "SMISMEMBER",
+    "SCARD", "ZCARD", "ZCOUNT", "ZLEXCOUNT",
+];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 pub struct PyReader {
@@ -392,6 +395,10 @@ impl View for Local<'_> {
     fn prefetch(&self, key: &[u8]) {
         let shard = self.reader.shard_of(key);
         shard.prefetch_bucket(shard.hash(key));
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.reader.shards[0].random()
     }
 }
 

@@ -175,6 +175,21 @@ impl Order {
         self.forward(self.at_rank(ranks.start)).take(ranks.len())
     }
 
+    /// An item, each as likely as any other; `below` gives a random number below its argument. A random place of a random block is tried until there is an
+    /// item at it: on the average a few times, whatever the size.
+    pub fn random(&self, mut below: impl FnMut(usize) -> usize) -> Option<Item> {
+        const FEW: usize = 64;
+        if self.blocks.len() <= FEW {
+            return (self.length > 0).then(|| self.get(self.at_rank(below(self.length)))).flatten();
+        }
+        loop {
+            let (block, index) = (below(self.blocks.len()), below(BLOCK));
+            if let Some(&item) = self.blocks[block].get(index) {
+                return Some(item);
+            }
+        }
+    }
+
     /// Take the last item away.
     pub fn pop(&mut self) -> Option<Item> {
         let block = self.blocks.len().checked_sub(1)?;
