@@ -145,9 +145,10 @@ impl Builder {
         self.count += 1;
     }
 
+    /// A member with its score. Minus zero becomes zero, as in Redis' small sorted sets.
     #[inline]
     pub fn scored(&mut self, score: f64, member: &[u8]) {
-        self.bytes.extend_from_slice(&score.to_le_bytes());
+        self.bytes.extend_from_slice(&(score + 0.0).to_le_bytes());
         self.put(member);
         self.count += 1;
     }

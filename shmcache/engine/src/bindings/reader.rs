@@ -20,9 +20,9 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 /// How many keys before its turn an entry of MGET is fetched into the processor's cache.
 const ENTRIES_AHEAD: usize = 4;
 /// Commands whose replies are the same in both protocols, nil excepted.
-const SAME_IN_RESP3: [&str; 17] = [
+const SAME_IN_RESP3: [&str; 20] = [
     "GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE", "HGET", "HMGET", "HEXISTS", "HLEN", "HSTRLEN", "HKEYS", "HVALS", "SISMEMBER", "SMISMEMBER",
-    "SCARD",
+    "SCARD", "ZCARD", "ZCOUNT", "ZLEXCOUNT",
 ];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]

@@ -60,6 +60,8 @@ fn encoding(owner: &mut Owner, key: &[u8], entry: &Entry) -> &'static str {
         Some(Kind::List) => "quicklist",
         Some(Kind::Hash) if root_id(owner.value(entry)).is_none() => "listpack",
         Some(Kind::Hash) => "hashtable",
+        Some(Kind::Zset) if root_id(owner.value(entry)).is_none() => "listpack",
+        Some(Kind::Zset) => "skiplist",
         Some(Kind::Set) => set_encoding(owner, key, entry),
         Some(kind) => kind.name(),
         None => "unknown",

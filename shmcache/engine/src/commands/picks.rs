@@ -86,7 +86,7 @@ pub fn different_items(order: &Order, count: usize, dice: &mut Dice) -> Vec<Item
 }
 
 #[derive(Clone, Copy)]
-enum Wanted {
+pub(super) enum Wanted {
     One,
     Different(usize),
     /// The same may come again.
@@ -94,7 +94,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    fn of(count: i64) -> Result<Wanted, Fail> {
+    pub(super) fn of(count: i64) -> Result<Wanted, Fail> {
         match count {
             0.. => Ok(Wanted::Different(count as usize)),
             _ if count < -REPEATED_MAX => Err(Fail::new("LIMIT", format!("at most {REPEATED_MAX} random elements with repetitions"))),
@@ -219,14 +219,14 @@ fn random_items(owner: &mut Owner, large: &Large, wanted: Wanted, dice: &mut Dic
 
 // ---------------------------------------------------------------- HSCAN, SSCAN
 
-struct Options<'a> {
+pub(super) struct Options<'a> {
     pattern: Option<&'a [u8]>,
-    count: usize,
+    pub(super) count: usize,
     values: bool,
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: &[&'a [u8]], kind: Kind) -> Result<Options<'a>, Fail> {
+    pub(super) fn parse(args: &[&'a [u8]], kind: Kind) -> Result<Options<'a>, Fail> {
         let mut options = Options {
             pattern: None,
             count: 10,
@@ -254,7 +254,7 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    fn keeps(&self, name: &[u8]) -> bool {
+    pub(super) fn keeps(&self, name: &[u8]) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
     }
 }

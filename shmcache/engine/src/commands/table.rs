@@ -38,7 +38,17 @@ pub const SET: usize = family("set");
 pub const ZSET: usize = family("zset");
 
 /// Commands that say how many keys come: position of that number. The keys follow it.
-const NUMKEYS: &[(&str, usize)] = &[("SINTERCARD", 1), ("BLMPOP", 2), ("LMPOP", 1)];
+const NUMKEYS: &[(&str, usize)] = &[
+    ("BZMPOP", 2),
+    ("ZDIFF", 1),
+    ("ZDIFFSTORE", 2),
+    ("ZINTER", 1),
+    ("ZINTERCARD", 1),
+    ("ZINTERSTORE", 2),
+    ("ZMPOP", 1),
+    ("ZUNION", 1),
+    ("ZUNIONSTORE", 2),
+    ("SINTERCARD", 1), ("BLMPOP", 2), ("LMPOP", 1)];
 
 pub struct Spec {
     pub command: Command,
@@ -107,6 +117,9 @@ commands! {
     Blpop       "BLPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "[key, first element] of the first list of one slot that has any; waits up to a timeout (seconds, 0: for ever).";
     Brpop       "BRPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "As BLPOP, the last element.";
     Brpoplpush  "BRPOPLPUSH"   4 (1 2 1) [WRITE | DENYOOM | BLOCKING] "none" "list" "As RPOPLPUSH; waits up to a timeout (seconds, 0: for ever) for an element.";
+    Bzmpop      "BZMPOP"      -5 (0 0 0) [WRITE | BLOCKING] "none" "zset" "As ZMPOP, after a timeout (seconds, 0: for ever) for which it waits.";
+    Bzpopmax    "BZPOPMAX"    -3 (1 -2 1) [WRITE | FAST | BLOCKING] "none" "zset" "As BZPOPMIN, the member of the highest score.";
+    Bzpopmin    "BZPOPMIN"    -3 (1 -2 1) [WRITE | FAST | BLOCKING] "none" "zset" "[key, member, score] of the lowest score in the first sorted set of one slot that has any; waits up to a timeout (seconds, 0: for ever).";
     Checkstamp  "CHECKSTAMP"  -3 (1 -1 2) [READONLY | FAST] "none" "read" "OK if keys have these stamps (key stamp ...), else ABORTED; at the head of a transaction all of it is given up then.";
     Copy        "COPY"        -3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Copy a key's value and deadline to another key [REPLACE].";
     Dbsize      "DBSIZE"       1 (0 0 0) [READONLY | FAST | LOCAL | ALL_SHARDS] "sum" "server" "Number of keys.";
@@ -121,6 +134,16 @@ commands! {
     Expiretime  "EXPIRETIME"   2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's deadline, unix seconds; -1 none, -2 no key.";
     Flushall    "FLUSHALL"    -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "Delete everything [ASYNC|SYNC].";
     Flushdb     "FLUSHDB"     -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "As FLUSHALL: there is one database.";
+    Geoadd      "GEOADD"      -5 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Give members places (longitude latitude member ...) [NX|XX] [CH]; how many are new.";
+    Geodist     "GEODIST"     -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "The distance of two members [M|KM|FT|MI].";
+    Geohash     "GEOHASH"     -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "Geohashes of members, 11 characters.";
+    Geopos      "GEOPOS"      -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "[longitude, latitude] of members.";
+    Georadius   "GEORADIUS"   -6 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Members within a radius of a place [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT n [ANY]] [ASC|DESC] [STORE key] [STOREDIST key].";
+    Georadiusbymember "GEORADIUSBYMEMBER" -5 (1 1 1) [WRITE | DENYOOM] "none" "zset" "As GEORADIUS, around a member.";
+    GeoradiusbymemberRo "GEORADIUSBYMEMBER_RO" -5 (1 1 1) [READONLY | LOCAL] "none" "zset" "As GEORADIUSBYMEMBER without STORE.";
+    GeoradiusRo "GEORADIUS_RO" -6 (1 1 1) [READONLY | LOCAL] "none" "zset" "As GEORADIUS without STORE.";
+    Geosearch   "GEOSEARCH"   -7 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members around FROMMEMBER member or FROMLONLAT longitude latitude, within BYRADIUS radius unit or BYBOX width height unit [ASC|DESC] [COUNT n [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH].";
+    Geosearchstore "GEOSEARCHSTORE" -8 (1 2 1) [WRITE | DENYOOM] "none" "zset" "Store what GEOSEARCH finds as a sorted set of the same slot, with STOREDIST by distance; how many.";
     Get         "GET"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's value.";
     Getbit      "GETBIT"       3 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A bit of a value; 0 behind its end.";
     Getdel      "GETDEL"       2 (1 1 1) [WRITE | FAST] "none" "write" "A key's value, deleting it.";
@@ -231,6 +254,38 @@ commands! {
     Ttl         "TTL"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, seconds; -1 none, -2 no key.";
     Type        "TYPE"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's kind, or none.";
     Unlink      "UNLINK"      -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "As DEL.";
+    Zadd        "ZADD"        -4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "zset" "Give members scores (score member ...) [NX|XX] [GT|LT] [CH] [INCR]; how many are new.";
+    Zcard       "ZCARD"        2 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "Number of members.";
+    Zcount      "ZCOUNT"       4 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many scores lie in a range.";
+    Zdiff       "ZDIFF"       -3 (0 0 0) [READONLY] "none" "zset" "Members of the first sorted set that no other of the same slot has, by their number [WITHSCORES].";
+    Zdiffstore  "ZDIFFSTORE"  -4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "zset" "Store what ZDIFF gives; how many.";
+    Zincrby     "ZINCRBY"      4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "zset" "Add to a member's score; the new score.";
+    Zinter      "ZINTER"      -3 (0 0 0) [READONLY] "none" "zset" "Members that all sorted sets of one slot have, by their number [WEIGHTS w ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES].";
+    Zintercard  "ZINTERCARD"  -3 (0 0 0) [READONLY] "none" "zset" "How many members all sorted sets of one slot have [LIMIT n].";
+    Zinterstore "ZINTERSTORE" -4 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Store what ZINTER gives; how many.";
+    Zlexcount   "ZLEXCOUNT"    4 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members lie in a range, all having one score.";
+    Zmpop       "ZMPOP"       -4 (0 0 0) [WRITE] "none" "zset" "[key, [member, score] ...] of the lowest or highest scores (MIN|MAX) in the first sorted set of one slot that has any [COUNT n].";
+    Zmscore     "ZMSCORE"     -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "Scores of members.";
+    Zpopmax     "ZPOPMAX"     -2 (1 1 1) [WRITE | FAST] "none" "zset" "Take the member of the highest score, or several [count]; with scores.";
+    Zpopmin     "ZPOPMIN"     -2 (1 1 1) [WRITE | FAST] "none" "zset" "Take the member of the lowest score, or several [count]; with scores.";
+    Zrandmember "ZRANDMEMBER" -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "A random member, or several: different ones, with a negative count any [count [WITHSCORES]].";
+    Zrange      "ZRANGE"      -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of ranks, scores or members [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES].";
+    Zrangebylex "ZRANGEBYLEX" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of members, all having one score [LIMIT offset count].";
+    Zrangebyscore "ZRANGEBYSCORE" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of scores [WITHSCORES] [LIMIT offset count].";
+    Zrangestore "ZRANGESTORE" -5 (1 2 1) [WRITE | DENYOOM] "none" "zset" "Store what ZRANGE gives of another sorted set of the same slot; how many.";
+    Zrank       "ZRANK"       -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members stand before one [WITHSCORE].";
+    Zrem        "ZREM"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "zset" "Remove members; how many there were.";
+    Zremrangebylex "ZREMRANGEBYLEX" 4 (1 1 1) [WRITE | IDEMPOTENT] "none" "zset" "Remove a range of members, all having one score; how many.";
+    Zremrangebyrank "ZREMRANGEBYRANK" 4 (1 1 1) [WRITE] "none" "zset" "Remove a range of ranks; how many.";
+    Zremrangebyscore "ZREMRANGEBYSCORE" 4 (1 1 1) [WRITE | IDEMPOTENT] "none" "zset" "Remove a range of scores; how many.";
+    Zrevrange   "ZREVRANGE"   -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGE, the highest first [WITHSCORES].";
+    Zrevrangebylex "ZREVRANGEBYLEX" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGEBYLEX backward, the upper end first.";
+    Zrevrangebyscore "ZREVRANGEBYSCORE" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGEBYSCORE backward, the upper end first.";
+    Zrevrank    "ZREVRANK"    -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members stand behind one [WITHSCORE].";
+    Zscan       "ZSCAN"       -3 (1 1 1) [READONLY] "none" "zset" "A step through the members and scores [MATCH pattern] [COUNT n].";
+    Zscore      "ZSCORE"       3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "A member's score.";
+    Zunion      "ZUNION"      -3 (0 0 0) [READONLY] "none" "zset" "Members of all sorted sets of one slot, by their number [WEIGHTS w ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES].";
+    Zunionstore "ZUNIONSTORE" -4 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Store what ZUNION gives; how many.";
 }
 
 /// Longest name that `find` looks for, bytes; a test holds the table to it.
