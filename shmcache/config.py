@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from .collection_options import CollectionsConfig
 from .errors import ConfigError
+from .option_values import format_size, parse_size
 from .options import (
     ChannelsConfig,
     InstanceConfig,
@@ -27,8 +28,6 @@ from .options import (
     PersistenceConfig,
     ReplicationConfig,
     SecurityConfig,
-    format_size,
-    parse_size,
 )
 from .resp_options import RespConfig
 

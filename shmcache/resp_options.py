@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from .limits import RESP_CLIENTS_MAX, RESP_PROCESSES_MAX
-from .options import Group, Size, is_tcp
+from .option_values import Size, is_tcp
+from .options import Group
 
 
 class RespConfig(Group):

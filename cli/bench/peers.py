@@ -39,7 +39,8 @@ def _running(command: list[str], socket: Path) -> Iterator[None]:
         process.wait()
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """A port of this host's address that nothing listens at just now."""
     with sockets.socket() as probe:
         # An address of another namespace is free there, too, as nothing else is in it.
         probe.bind((host if host.startswith("127.") else "127.0.0.1", 0))
@@ -57,7 +58,7 @@ def redis_server(host: str = "", prefix: tuple[str, ...] = ()) -> Iterator[tuple
         raise PeerMissing("redis-py is not installed (pip install 'shmcache[bench]')") from None
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder) / "redis.sock"
-        port = ["--port", str(_free_port(host)), "--bind", host, "--protected-mode", "no"] if host else ["--port", "0"]
+        port = ["--port", str(free_port(host)), "--bind", host, "--protected-mode", "no"] if host else ["--port", "0"]
         command = [*prefix, program("redis-server"), *port, "--unixsocket", str(socket), "--save", "", "--appendonly", "no", "--dir", folder, "--repl-diskless-sync-delay", "0"]
         with _running(command, socket):
             client = redis.Redis(unix_socket_path=str(socket))

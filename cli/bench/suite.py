@@ -16,6 +16,7 @@ from ..options import Json
 BENCHMARKS: dict[str, tuple[int, str]] = {
     "local": (10_000_000, "Reads from shared memory against redis-py over a unix socket, LMDB and a dict."),
     "network": (10_000, "Round trips and pipelines over ZeroMQ against a bare echo, redis-py, redis-benchmark, memcached."),
+    "resp": (50_000, "The RESP port against Redis on the same two cores: redis-benchmark, with and without pipelining."),
     "pubsub": (10_000, "PUBLISH to a local subscriber, and fan-out to 100 of them, against Redis."),
     "replication": (1_000_000, "A primary and its replica against a Redis pair: rate, lag, acknowledged writes, full copy."),
     "persistence": (2_000_000, "Snapshots, restarts and the append-only file on this disk, against Redis on the same."),

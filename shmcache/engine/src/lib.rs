@@ -22,6 +22,7 @@ pub mod layout;
 pub mod log;
 pub mod memory;
 pub mod owner;
+pub mod packing;
 pub mod parts;
 pub mod reader;
 pub mod resp;

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from ...errors import CommandFailed, ConfigError
 from ...limits import ACL_LOG_ENTRIES_MAX, COMPACT_BYTES_MAX, RESP_TRACKED_KEYS_MAX
-from ...options import POLICIES, parse_size
+from ...option_values import parse_size
+from ...options import POLICIES
 from ...protocol.channels import compile_glob
 from . import asking, notifications
 from .acl.users import DEFAULT

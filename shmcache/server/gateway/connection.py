@@ -11,11 +11,17 @@ from ...client.local import read
 from ...client.routes import Attachment
 from ...client.session import BATCH_COMMANDS_MAX
 from ...errors import CommandFailed, ResponseError, ShmcacheError
-from ...limits import RESP_OUTPUT_HIGH_BYTES, RESP_PENDING_BYTES_MAX, RESP_PENDING_COMMANDS_MAX
+from ...limits import (
+    REQUEST_BYTES_SOFT_MAX,
+    RESP_OUTPUT_HIGH_BYTES,
+    RESP_PENDING_BYTES_MAX,
+    RESP_PENDING_COMMANDS_MAX,
+)
 from ...protocol.commands import plan, slot_of_key, slots_of_keys
 from . import blocking, transactions
 from .acl.guard import PROTECTED
 from .entries import Entry, Part, Parts, Places, Run
+from .packed import add_packed
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
 from .rows import Row, find, unknown, wrong_arity
@@ -135,10 +141,10 @@ class Connection(asyncio.Protocol):
         gateway.bytes_in += len(data)
         if gateway.guard.turn[0] != gateway.guard.seen:
             gateway.guard.follow()
-        if not (self.pending or self.careful or self.backlog or self.busy or gateway.is_careful or self._is_stalled) and self.requests.is_clean:
-            data = self._read_at_once(data)
+        if not (self.careful or self.backlog or self.busy or gateway.is_careful or self._is_stalled) and self.requests.is_clean:
+            data = self._go_short(data)
             if not data:
-                return self._write()
+                return
         commands, self._complaint = self.requests.feed(data)
         self._owed_bytes += len(data)
         if self.busy or self.backlog or self._is_stalled:
@@ -150,22 +156,42 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     # --- commands -----------------------------------------------------------------------------------
-    def _read_at_once(self, data: bytes) -> bytes:
-        """Have the engine answer the reads at the front; what is left."""
-        attachment = self.gateway.attachment()
+    def _go_short(self, data: bytes) -> bytes:
+        """Have the engine answer the reads at the front, and pack what follows for the shards; what is left."""
+        gateway = self.gateway
+        attachment = gateway.attachment()
         if attachment is None:
             return data
-        replies, end, count = attachment.reader.answer(data, 0, self.resp == 3, RESP_OUTPUT_HIGH_BYTES)
+        size, is_resp3 = len(data), self.resp == 3
+        end = count = 0
+        if not self.pending:
+            replies, end, count = attachment.reader.answer(data, 0, is_resp3, RESP_OUTPUT_HIGH_BYTES)
+            if count:
+                self.out.append(replies)
+                self._write()
+                if self._is_stalled:
+                    size = end
+        packer = gateway.packer
+        assert packer is not None
+        begin = end
+        while end < size:
+            end, parts, order = packer.pack(data, begin, is_resp3, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
+            if end == begin:
+                break
+            add_packed(self, parts, order)
+            count += len(order) // 2 if order is not None else parts[0][2]
+            self._owed_bytes += end - begin
+            begin = end
         if not count:
             return data
-        self.out.append(replies)
         self.commands += count
-        self.gateway.commands += count
+        gateway.commands += count
         self._last_read = data[:64]
-        if end == len(data):
-            return b""
-        self._write()
-        return data[end:]
+        if end < len(data):
+            return data[end:]
+        if self._owed_bytes > RESP_PENDING_BYTES_MAX or len(self.pending) >= RESP_PENDING_COMMANDS_MAX:
+            self._flush()
+        return b""
 
     @property
     def command_name(self) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from ...client.local import read
 from ...errors import CommandFailed, ShmcacheError
 from . import asking
-from .arguments import integer, syntax, word
+from .arguments import integer, word
 from .connection import Connection
 from .rows import ROWS, command, unknown_subcommand, wrong_arity
 from .versions import REDIS_VERSION
@@ -125,7 +125,7 @@ async def _object(client: Connection, key: bytes) -> Any:
             encoding = found.decode() if isinstance(found, bytes) else str(found)
         except ShmcacheError:
             encoding = "raw"
-    size = await _usage(client, key)
+    size = await client.gateway.ask("MEMORY", "USAGE", key)
     return f"Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{size} lru:0 lru_seconds_idle:0"
 
 

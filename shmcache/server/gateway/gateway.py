@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
+from ..._engine import Packer
 from ...client.exchange import Deadline
 from ...client.hub import HubRoute, hub_steps
 from ...client.routes import Attachment, LocalRoute
@@ -17,6 +18,7 @@ from .acl.guard import Guard
 from .blocking import Waiters
 from .changes import Changes
 from .lanes import Lanes
+from .packed import packer_for
 from .replies import ERRORS
 from .rows import Row
 from .slowlog import SlowLog
@@ -48,6 +50,8 @@ class Gateway:
         self.output_bytes_max: int = settings["output_bytes"]
         self.pushed_bytes_max = RESP_PUSHED_BYTES_MAX
         self.slots = SlotMap((), ())
+        self.packer: Packer | None = None
+        """Packs requests by `slots`."""
         self.options: dict[str, str] = {}
         """Redis' options that mean nothing here but were set, to be read back."""
         self.started = time.time()
@@ -79,7 +83,9 @@ class Gateway:
                 attachment = route.attach(regions_gone=regions_gone)
             except (InstanceNotFound, Unavailable):
                 return None
-        self.slots = route.write_slots
+        slots = route.write_slots
+        if slots is not self.slots:
+            self.slots, self.packer = slots, packer_for(slots)
         return attachment
 
     def command_steps(self, args: Any) -> Coroutine[Any, Any, Any]:

@@ -7,7 +7,7 @@ import resource
 import time
 from typing import Any, Final
 
-from ...options import format_size
+from ...option_values import format_size
 from . import asking
 from .arguments import word
 from .connection import Connection

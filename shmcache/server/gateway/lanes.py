@@ -20,6 +20,7 @@ from ...limits import MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX, RESP_REVIEW_MS,
 from ...protocol import frames
 from ...protocol.codec import encode_commands
 from ...protocol.commands import READ_ONLY, is_repeatable, request_flags
+from .packed import PackedItem, apart, distribute, payload_of
 
 _clock = time.monotonic
 
@@ -49,6 +50,7 @@ def _apart(items: list[Item]) -> list[Item]:
 
 
 def _commands(items: list[Item]) -> list[Any]:
+    """Of all items, in order."""
     return items[0][0] if len(items) == 1 else [command for item in items for command in item[0]]
 
 
@@ -78,6 +80,13 @@ class Lanes:
         """Send commands with what else goes to that shard in this turn of the loop. At most BATCH_COMMANDS_MAX."""
         lane = self._lanes.get(shard) or self._open(shard)
         lane.queue.append((commands, sink, slot))
+        if not lane.is_due:
+            self._call(lane)
+
+    def add_packed(self, shard: int, item: PackedItem) -> None:
+        """The same for what is packed already."""
+        lane = self._lanes.get(shard) or self._open(shard)
+        lane.queue.append(item)
         if not lane.is_due:
             self._call(lane)
 
@@ -135,7 +144,7 @@ class Lanes:
 
 
 class _Lane:
-    __slots__ = ("deadline", "header", "is_due", "items", "lanes", "queue", "recovering", "request", "shard")
+    __slots__ = ("deadline", "has_packed", "header", "is_due", "items", "lanes", "queue", "recovering", "request", "shard")
 
     def __init__(self, lanes: Lanes, shard: int) -> None:
         self.lanes, self.shard = lanes, shard
@@ -144,8 +153,8 @@ class _Lane:
         self.items: list[Any] | Group = []
         self.header = b""
         self.deadline = Deadline(0.0, 0.0)
-        self.is_due = self.recovering = False
-        """`is_due`: it will look at its queue by itself."""
+        self.is_due = self.recovering = self.has_packed = False
+        """`is_due`: it will look at its queue by itself; `has_packed`: so are some of the items."""
 
     def send(self) -> None:
         """Begin the next message."""
@@ -172,15 +181,31 @@ class _Lane:
     def _next(self, route: LocalRoute) -> Request:
         """Take from the queue what fits in one message."""
         queue = self.queue
+        self.has_packed = False
         if type(queue[0]) is Group:
             group = self.items = queue.popleft()
             return Request(self.shard, group.slot, group.flags, encode_commands(group.commands), group.commands)
-        items: list[Item] = []
+        items: list[Any] = []
         count = 0
-        while queue and type(queue[0]) is not Group and (not count or count + len(queue[0][0]) <= BATCH_COMMANDS_MAX):
+        has_packed = has_writes = False
+        while queue and type(item := queue[0]) is not Group:
+            is_packed = type(item) is not tuple
+            more = item.count if is_packed else len(item[0])
+            if count and count + more > BATCH_COMMANDS_MAX:
+                break
             items.append(queue.popleft())
-            count += len(items[-1][0])
+            count += more
+            if is_packed:
+                has_packed = True
+                has_writes = has_writes or item.writes
         payload = b""
+        if has_packed:
+            payload = payload_of(items)
+            if len(payload) <= REQUEST_BYTES_SOFT_MAX or count == 1:
+                self.items, self.has_packed = items, True
+                flags = 0 if has_writes else _flags(route, _commands([item for item in items if type(item) is tuple]))
+                return Request(self.shard, items[0][2] if type(items[0]) is tuple else items[0].slot, flags, payload)
+            items = apart(items)
         while True:
             commands = _commands(items)
             payload = encode_commands(commands)
@@ -193,6 +218,13 @@ class _Lane:
             del items[half:]
         self.items = items
         return Request(self.shard, items[0][2], _flags(route, commands), payload, commands)
+
+    def _take_apart(self, request: Request) -> None:
+        """Something is not plain: all items go on as single commands."""
+        if self.has_packed:
+            self.has_packed = False
+            self.items = apart(self.items)  # type: ignore[arg-type]
+            request.commands = _commands(self.items)
 
     # --- as an inbox of the channels ---
     def put(self, reply: Reply) -> None:
@@ -216,6 +248,7 @@ class _Lane:
         is_replaced = self.lanes.route.replaced(request.sent_to, request.slot, request.flags)
         if is_replaced or now >= self.deadline.at:
             self.lanes.channels.withdraw(request.sent_to.endpoint, request.number)
+            self._take_apart(request)
             if is_replaced and type(self.items) is list and not request.repeatable:
                 self._give_up_unrepeatable(request)
                 if self.request is None:
@@ -245,6 +278,8 @@ class _Lane:
 
     def _recover(self, reply: Reply | None) -> None:
         self.recovering = True
+        assert self.request is not None
+        self._take_apart(self.request)
         self.lanes.start(self._exchange(reply))
 
     async def _exchange(self, reply: Reply | None) -> None:
@@ -281,6 +316,12 @@ class _Lane:
     def _finish(self) -> None:
         request, items, lanes = self.request, self.items, self.lanes
         assert request is not None
+        if self.has_packed:
+            if type(request.outcome) is bytes and (done := distribute(items, request.outcome)):  # type: ignore[arg-type]
+                lanes.commands += done
+                return self._next_turn()
+            self._take_apart(request)
+            items = self.items
         results = batch_results(request)
         if type(items) is Group:
             lanes.commands += len(results)
@@ -291,6 +332,10 @@ class _Lane:
         else:
             lanes.commands += len(results)
             _distribute(items, results)  # type: ignore[arg-type]
+        self._next_turn()
+
+    def _next_turn(self) -> None:
+        lanes = self.lanes
         lanes.batches += 1
         self.request = None
         lanes.delivered()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ...errors import BadChannel, ConfigError, LimitExceeded, ProtocolError, ResponseError
 from ...limits import CHANNEL_UPSTREAMS_MAX, CLIENT_BATCH_COMMANDS_MAX
-from ...options import NOTIFY_LETTERS
+from ...option_values import NOTIFY_LETTERS
 from ...protocol import codec, frames
 from ...protocol.channels import CHANNEL, RESERVED_PREFIX, SHARD, check_name, is_local, topic_of
 from .core import HubCore

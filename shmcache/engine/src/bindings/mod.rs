@@ -5,6 +5,7 @@ mod convert;
 mod errors;
 mod log;
 mod owner;
+mod packing;
 mod reader;
 
 use crate::commands::events::EVENTS;
@@ -141,6 +142,7 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(split_requests, module)?)?;
     errors::register(module)?;
     owner::register(module)?;
+    packing::register(module)?;
     reader::register(module)?;
     log::register(module)?;
     Ok(())
