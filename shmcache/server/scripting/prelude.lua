@@ -78,7 +78,7 @@ end
 
 function globals.getmetatable(value)
   if type(value) == "string" then
-    return protect(raw.getmetatable(""))
+    return protect({ __index = globals.string })
   end
   return raw.getmetatable(value)
 end
