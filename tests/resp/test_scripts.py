@@ -43,11 +43,11 @@ SCRIPTS = [
     "return {1.5,'a',true,false,{2,{3}}}", "return {ok='fine'}", "return {err='CODE text'}", "return {err='My Err'}", "return {ok=1}", "return {1,2,a=3}",
     "return {double=1.5}", "return {map={a=1}}", "return function() end", "return {function() end, 1}", "return redis.status_reply('fine')",
     "return redis.error_reply('My Err')", "return redis.error_reply('-CODE My Err')", "return redis.error_reply(1)", "return redis.status_reply()",
-    "local t={} t[1]=t return t", "return x", "x=1", "error('boom')", "error({err='boom it'})", "error()", "local a={} a.b.c=1", "return redis.call('nope')",
+    "return x", "x=1", "error('boom')", "error({err='boom it'})", "error()", "local a={} a.b.c=1", "return redis.call('nope')",
     "return redis.call('get')", "return redis.call()", "return redis.call('get', {})", "return redis.call('subscribe', 'a')", "return redis.pcall('get')",
     "return redis.call('eval', 'return 1', 0)", "return redis.call('lpush', KEYS[1], 'a')", "return redis.pcall('lpush', KEYS[1], 'a')",
     "local ok, e = pcall(redis.call, 'incr', KEYS[1]) return tostring(ok)", "return redis.pcall('incr', KEYS[1]).err", "return redis.call('ping').ok",
-    "return redis.call('get', 'nokey') == false", "return {redis.call('mget', KEYS[1], '{s}no')}", "redis.call('set', '{s}n', 12.5) return redis.call('get', '{s}n')",
+    "return redis.call('get', '{s}no') == false", "return {redis.call('mget', KEYS[1], '{s}no')}", "redis.call('set', '{s}n', 12.5) return redis.call('get', '{s}n')",
     "redis.call('set', '{s}n', 2^53) return redis.call('get', '{s}n')", "redis.call('set', '{s}n', 1e20) return redis.call('get', '{s}n')",
     "#!lua flags=no-writes\nreturn redis.call('set', KEYS[1], 'a')", "#!lua flags=abc\nreturn 1", "#!foo\nreturn 1", "#!lua x=1\nreturn 1", "#!lua\nreturn 5",
     "retur 1", "return redis.sha1hex('')", "return redis.sha1hex(12)", "return redis.sha1hex()", "redis.log(1)", "redis.log(9, 'x')", "redis.setresp(4)",
@@ -97,7 +97,7 @@ COMMANDS = [
     ("FUNCTION", "LOAD", "#!lua name=c\nredis.register_function('z', 1)"), ("FUNCTION", "LOAD", "#!lua name=c\nredis.register_function{function_name='z', callback=function() end, flags={'foo'}}"),
     ("FUNCTION", "LOAD", "#!lua name=c\nredis.register_function{function_name='z', x=function() end}"), ("FUNCTION", "LOAD", "#!lua name=c\nredis.register_function('z', function() return KEYS end)"), ("FCALL", "z", 0),
     ("FUNCTION", "RESTORE", "abc"), ("FUNCTION", "LOAD", "#!lua name=d\nsyn tax"), ("FUNCTION", "LOAD", "#!py name=d\n"), ("FUNCTION", "LOAD", "#!lua name=d name=e\n"), ("FUNCTION", "LOAD", "#!lua nam=d\n"),
-    ("FUNCTION", "LOAD", "REPLACE", "#!lua name=a\nlocal redis = redis\nredis.register_function('f', function() return redis.call('nope') end)"), ("FCALL", "f", 0), ("FUNCTION", "LOAD", "foo", "bar"),
+    ("FUNCTION", "LOAD", "REPLACE", "#!lua name=a\nredis.register_function('f', function() return redis.call('nope') end)"), ("FCALL", "f", 0), ("FUNCTION", "LOAD", "foo", "bar"),
     ("FUNCTION", "FLUSH", "x"), ("FUNCTION", "DELETE", "a"), ("FCALL", "f", 0), ("FUNCTION", "FLUSH"), ("FUNCTION", "LIST"),
 ]  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_clients(one: redis.Redis):
     assert count(keys=["n"], args=[5]) == 5
     one.script_flush()
     assert count(keys=["n"], args=[5]) == 10
-    assert one.script_exists(count.sha) == [False]
+    assert one.script_exists(count.sha) == [True]
     with one.pipeline(transaction=False) as pipe:
         count(keys=["n"], args=[1], client=pipe)
         count(keys=["other"], args=[1], client=pipe)
@@ -152,7 +152,7 @@ def test_clients(one: redis.Redis):
 
 def test_keys(one: redis.Redis):
     names = [f"k{n}" for n in range(20)]
-    with pytest.raises(redis.ResponseError, match="CROSSSLOT"):
+    with pytest.raises(redis.ResponseError, match="different slots"):
         one.eval("return 1", 20, *names)
     with pytest.raises(redis.ResponseError, match="another shard: declare all keys"):
         one.eval("for n = 0, 19 do redis.call('set', 'k' .. n, 1) end", 1, "k0")
@@ -209,6 +209,7 @@ GREEDY = [
     "local function f() return f() + 1 end return f()",
     "local function f(g) return coroutine.wrap(g)(g) end f(f)",
     "return unpack({}, 1, 1e7)",
+    "local t = {} t[1] = t return t",
     "return loadstring(('('):rep(1e5))",
     "return redis.call('set', KEYS[1], ('x'):rep(63 * 2^20))",
     "return string.rep('x?', 10000):find(string.rep('x?', 10000))",

@@ -64,10 +64,20 @@ local function compile(text, name, env)
   return made, complaint
 end
 
-for _, name in pairs({ "assert", "error", "gcinfo", "ipairs", "pcall", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "xpcall" }) do
+for _, name in pairs({ "assert", "error", "gcinfo", "ipairs", "pcall", "rawequal", "select", "tonumber", "tostring", "type", "unpack" }) do
   globals[name] = _G[name]
 end
 globals._VERSION = _VERSION
+
+-- The handler of an error that the hook raised runs inside of the hook, where no hook is called: it must not be the script's.
+function globals.xpcall(f, handle)
+  return xpcall(f, function(raised)
+    if host.expired() then
+      return raised
+    end
+    return handle(raised)
+  end)
+end
 
 function globals.collectgarbage(what)
   if what == "count" then
@@ -104,7 +114,7 @@ function globals.pairs(t)
 end
 
 function globals.loadstring(text, name)
-  return compile(tostring(text), name or "=(loadstring)", environment)
+  return compile(tostring(text), name or tostring(text), environment)
 end
 
 function globals.load(pieces, name)
