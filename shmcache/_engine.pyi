@@ -319,6 +319,10 @@ class LogRecord(NamedTuple):
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
 
+def decode_changes(records: bytes) -> list[tuple[int, bytes, int]]:
+    """(what, key, stamp) of each record that `LogTailer.poll` returned, without its value: what is 1 for a written key, 2 for a flush (its key is
+    empty), 0 for any other change (deleted, expired, evicted, a new deadline). Parts of large collections are left out. Raises as `decode_records`."""
+
 def split_records(records: bytes, slots: bytes, shards: int, drop_node: int = 0) -> list[bytes]:
     """Divide log records among the receiver's shards by `slots` (16384 little-endian uint16, slot -> shard); one `bytes` for each, order kept.
 

@@ -25,13 +25,14 @@ from .arguments import (
     unix_seconds,
 )
 from .list_methods import ListMethods
+from .script_methods import ScriptMethods
 from .value_methods import ValueMethods
 from .waiting import WAITING
 
 Timeout = float | None
 
 
-class CommandMethods(ListMethods, ValueMethods):
+class CommandMethods(ListMethods, ValueMethods, ScriptMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()

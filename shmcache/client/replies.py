@@ -33,6 +33,13 @@ def _pair(result: Any) -> Any:
     return None if result is None else tuple(result)
 
 
+def _script(result: Any) -> Any:
+    """SCRIPT: LOAD gives bytes, EXISTS a list of 0 and 1, FLUSH OK."""
+    if type(result) is list:
+        return [bool(found) for found in result]
+    return result.decode() if type(result) is bytes else _ok(result)
+
+
 _TO_BOOL: Final = [
     "SETNX",
     "MSETNX",
@@ -50,6 +57,8 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),
     **dict.fromkeys(_TO_OK, _ok),
     "PING": _pong,
+    "SCRIPT": _script,
+    "FUNCTION": _ok,
     "SCAN": _scan,
     "TIME": _time,
     "INCRBYFLOAT": float,
@@ -69,6 +78,8 @@ def _decoded(result: Any) -> Any:
         return result.decode()
     if kind is list or kind is tuple:
         return kind(map(_decoded, result))
+    if kind is dict:
+        return {_decoded(key): _decoded(value) for key, value in result.items()}
     return result
 
 

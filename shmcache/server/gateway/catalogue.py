@@ -1,6 +1,7 @@
 """All modules that answer commands: importing them registers what they answer."""
 
 from . import (
+    acl_commands,
     client_commands,
     cluster_commands,
     config_commands,
@@ -16,6 +17,7 @@ from . import (
 
 _MODULES = (
     session_commands,
+    acl_commands,
     client_commands,
     config_commands,
     info_commands,

@@ -101,8 +101,14 @@ class Scripts:
         if not self._in_batch:
             return codec.encode_results([self._one(command) for command in commands])
         self._open()
+        results: list[Any] = []
         try:
-            results = [self._one(command) for command in commands]
+            for command in commands:
+                results.append(self._one(command))
+                if len(results) == 1 and command[0] in ("CHECKSTAMP", b"CHECKSTAMP") and isinstance(results[0], ResponseError):
+                    # A check at the head of a transaction decides about all of it.
+                    self._abandon()
+                    return codec.encode_results(results * len(commands))
         except TimeIsUp:
             return codec.encode_results([CommandFailed("ERR", _KILLED)] * len(commands))
         except BaseException:

@@ -189,7 +189,10 @@ impl PyOwner {
                 "tombstone_life_ms" => owner.set_tombstone_life(value.extract()?).map_err(EngineError::new_err)?,
                 "replica" => owner.set_replica(value.extract()?),
                 "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
-                _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
+                _ => match owner.compact_limits.by_option(&name) {
+                    Some(limit) => *limit = value.extract()?,
+                    None => return Err(EngineError::new_err(format!("no option {name:?}"))),
+                },
             }
         }
         owner

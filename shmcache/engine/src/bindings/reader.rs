@@ -20,7 +20,10 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 /// How many keys before its turn an entry of MGET is fetched into the processor's cache.
 const ENTRIES_AHEAD: usize = 4;
 /// Commands whose replies are the same in both protocols, nil excepted.
-const SAME_IN_RESP3: [&str; 7] = ["GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE"];
+const SAME_IN_RESP3: [&str; 17] = [
+    "GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE", "HGET", "HMGET", "HEXISTS", "HLEN", "HSTRLEN", "HKEYS", "HVALS", "SISMEMBER", "SMISMEMBER",
+    "SCARD",
+];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 pub struct PyReader {
@@ -243,7 +246,7 @@ impl PyReader {
                 failed: None,
             };
             let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
-            let failed = local.failed.is_some() || matches!(&result, Err(fail) if fail.code == ASK_OWNER);
+            let failed = local.failed.is_some() || result.as_ref().is_err_and(|fail| fail.code == ASK_OWNER);
             scratch = local.scratch;
             if failed {
                 // The caller asks the owner, or maps anew.
@@ -392,6 +395,10 @@ impl View for Local<'_> {
     fn prefetch(&self, key: &[u8]) {
         let shard = self.reader.shard_of(key);
         shard.prefetch_bucket(shard.hash(key));
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.reader.shards[0].random()
     }
 }
 

@@ -38,7 +38,7 @@ pub const SET: usize = family("set");
 pub const ZSET: usize = family("zset");
 
 /// Commands that say how many keys come: position of that number. The keys follow it.
-const NUMKEYS: &[(&str, usize)] = &[("BLMPOP", 2), ("LMPOP", 1)];
+const NUMKEYS: &[(&str, usize)] = &[("SINTERCARD", 1), ("BLMPOP", 2), ("LMPOP", 1)];
 
 pub struct Spec {
     pub command: Command,
@@ -130,11 +130,32 @@ commands! {
     Getstamp    "GETSTAMP"     2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "[value, stamp] for SET ... IFSTAMP.";
     Hdel        "HDEL"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "hash" "Delete fields; how many there were.";
     Hexists     "HEXISTS"      3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Whether a field exists.";
+    Hexpire     "HEXPIRE"     -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields' time to live, seconds [NX|XX|GT|LT] FIELDS n field ...; for each -2 no field, 0 not met, 1 set, 2 deleted.";
+    Hexpireat   "HEXPIREAT"   -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, a moment in unix seconds.";
+    Hexpiretime "HEXPIRETIME" -5 (1 1 1) [READONLY | FAST] "none" "hash" "Deadlines of fields, unix seconds FIELDS n field ...; -1 none, -2 no field.";
     Hget        "HGET"         3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "A field's value.";
-    Hgetall     "HGETALL"      2 (1 1 1) [READONLY] "none" "hash" "All fields and values.";
-    Hlen        "HLEN"         2 (1 1 1) [READONLY | FAST] "none" "hash" "Number of fields.";
+    Hgetall     "HGETALL"      2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All fields and values.";
+    Hgetdel     "HGETDEL"     -5 (1 1 1) [WRITE | FAST] "none" "hash" "Values of fields, deleting them FIELDS n field ....";
+    Hgetex      "HGETEX"      -5 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Values of fields, setting their deadline [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS n field ....";
+    Hincrby     "HINCRBY"      4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Add to a field's integer.";
+    Hincrbyfloat "HINCRBYFLOAT" 4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Add to a field's number.";
+    Hkeys       "HKEYS"        2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All fields.";
+    Hlen        "HLEN"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Number of fields.";
     Hmget       "HMGET"       -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Values of fields.";
+    Hmset       "HMSET"       -4 (1 1 1) [WRITE | FAST | DENYOOM | IDEMPOTENT] "none" "hash" "Set fields.";
+    Hpersist    "HPERSIST"    -5 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Take fields' deadlines away FIELDS n field ...; for each 1 done, -1 none, -2 no field.";
+    Hpexpire    "HPEXPIRE"    -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, ms.";
+    Hpexpireat  "HPEXPIREAT"  -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, a moment in unix ms.";
+    Hpexpiretime "HPEXPIRETIME"-5 (1 1 1) [READONLY | FAST] "none" "hash" "Deadlines of fields, unix ms FIELDS n field ...; -1 none, -2 no field.";
+    Hpttl       "HPTTL"       -5 (1 1 1) [READONLY | FAST] "none" "hash" "Fields' time to live, ms FIELDS n field ...; -1 none, -2 no field.";
+    Hrandfield  "HRANDFIELD"  -2 (1 1 1) [READONLY | LOCAL] "none" "hash" "A random field, or [count [WITHVALUES]] of them; a negative count may repeat some.";
+    Hscan       "HSCAN"       -3 (1 1 1) [READONLY] "none" "hash" "A step through the fields and values [MATCH pattern] [COUNT n] [NOVALUES].";
     Hset        "HSET"        -4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields; how many are new.";
+    Hsetex      "HSETEX"      -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields and their deadline [FNX|FXX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL] FIELDS n field value ...; 1 if done.";
+    Hsetnx      "HSETNX"       4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set a field if there is none.";
+    Hstrlen     "HSTRLEN"      3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Length of a field's value, bytes.";
+    Httl        "HTTL"        -5 (1 1 1) [READONLY | FAST] "none" "hash" "Fields' time to live, seconds FIELDS n field ...; -1 none, -2 no field.";
+    Hvals       "HVALS"        2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All values.";
     Incr        "INCR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add one to an integer.";
     Incrby      "INCRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to an integer.";
     Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
@@ -178,16 +199,33 @@ commands! {
     Rpoplpush   "RPOPLPUSH"    3 (1 2 1) [WRITE | DENYOOM] "none" "list" "Move the last element of a list before the first of another of the same slot.";
     Rpush       "RPUSH"       -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "Put elements behind the last, one after the other; the new length.";
     Rpushx      "RPUSHX"      -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "As RPUSH if the list exists.";
+    Sadd        "SADD"        -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "set" "Add members; how many are new.";
     Scan        "SCAN"        -2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "cursor" "scan" "A step through all keys [MATCH pattern] [COUNT n] [TYPE kind].";
+    Scard       "SCARD"        2 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Number of members.";
+    Sdiff       "SDIFF"       -2 (1 -1 1) [READONLY] "none" "set" "Members of the first set that no other has, all of one slot.";
+    Sdiffstore  "SDIFFSTORE"  -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SDIFF, stored under the first key; how many.";
     Set         "SET"         -3 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value [NX|XX|IFSTAMP stamp] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].";
     Setbit      "SETBIT"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set or clear a bit; what it was.";
     Setex       "SETEX"        4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, seconds.";
     Setnx       "SETNX"        3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value if there is none.";
     Setrange    "SETRANGE"     4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Overwrite part of a value; its new length.";
+    Sinter      "SINTER"      -2 (1 -1 1) [READONLY] "none" "set" "Members that all sets have, all of one slot.";
+    Sintercard  "SINTERCARD"  -3 (0 0 0) [READONLY] "none" "set" "How many members all sets have: number of keys, keys of one slot [LIMIT n].";
+    Sinterstore "SINTERSTORE" -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SINTER, stored under the first key; how many.";
+    Sismember   "SISMEMBER"    3 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Whether it is a member.";
+    Smembers    "SMEMBERS"     2 (1 1 1) [READONLY | LOCAL] "none" "set" "All members.";
+    Smismember  "SMISMEMBER"  -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Which are members.";
+    Smove       "SMOVE"        4 (1 2 1) [WRITE | FAST | DENYOOM] "none" "set" "Move a member to another set of the same slot; 1 if it was there.";
     Sort        "SORT"        -2 (1 1 1) [WRITE | DENYOOM] "none" "keyspace" "Elements of a list, set or sorted set, sorted [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE key].";
     SortRo      "SORT_RO"     -2 (1 1 1) [READONLY] "none" "keyspace" "As SORT without STORE.";
+    Spop        "SPOP"        -2 (1 1 1) [WRITE | FAST] "none" "set" "Take away a random member, or [count] of them.";
+    Srandmember "SRANDMEMBER" -2 (1 1 1) [READONLY | LOCAL] "none" "set" "A random member, or [count] of them; a negative count may repeat some.";
+    Srem        "SREM"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "set" "Remove members; how many there were.";
+    Sscan       "SSCAN"       -3 (1 1 1) [READONLY] "none" "set" "A step through the members [MATCH pattern] [COUNT n].";
     Strlen      "STRLEN"       2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A value's length, bytes.";
     Substr      "SUBSTR"       4 (1 1 1) [READONLY | LOCAL] "none" "read" "As GETRANGE.";
+    Sunion      "SUNION"      -2 (1 -1 1) [READONLY] "none" "set" "Members that any of the sets has, all of one slot.";
+    Sunionstore "SUNIONSTORE" -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SUNION, stored under the first key; how many.";
     Time        "TIME"         1 (0 0 0) [READONLY | FAST] "any" "server" "[unix seconds, microseconds].";
     Touch       "TOUCH"       -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "Mark keys as used; how many exist.";
     Ttl         "TTL"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, seconds; -1 none, -2 no key.";

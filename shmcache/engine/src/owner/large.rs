@@ -41,6 +41,23 @@ impl Default for CompactLimits {
 }
 
 impl CompactLimits {
+    /// The limit that an option of `configure` sets: `hash_compact_entries`, `set_compact_bytes` and so on.
+    pub fn by_option(&mut self, name: &str) -> Option<&mut usize> {
+        let (kind, what) = name.split_once('_')?;
+        let limit = match kind {
+            "hash" => &mut self.hash,
+            "list" => &mut self.list,
+            "set" => &mut self.set,
+            "zset" => &mut self.zset,
+            _ => return None,
+        };
+        match what {
+            "compact_entries" => Some(&mut limit.elements),
+            "compact_bytes" => Some(&mut limit.element_bytes),
+            _ => None,
+        }
+    }
+
     pub fn of(&self, kind: Kind) -> CompactLimit {
         match kind {
             Kind::Hash => self.hash,
