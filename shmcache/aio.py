@@ -14,6 +14,7 @@ from .client.loop import LoopChannels
 from .client.options import NO_OPTIONS, RequestOptions
 from .client.pipeline import PipelineCore
 from .client.pubsub_aio import PubSub
+from .client.script_methods import AsyncScript
 from .client.waiting import pauses, seconds_of
 from .limits import CLIENT_TIMEOUT_S
 from .protocol.needs import Ack
@@ -40,6 +41,10 @@ class Client(ClientCore):
     ) -> None:
         super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys)
         self._channels = LoopChannels(self._access)
+
+    def register_script(self, script: str | bytes) -> AsyncScript:
+        """A script as an object that is called with `keys=` and `args=`."""
+        return AsyncScript(self, script)
 
     async def _run_async(self, args: tuple[Any, ...], timeout: float | None) -> Any:
         args = plain(args)

@@ -158,13 +158,7 @@ class LimitsConfig(Group):
         description="Requests for one shard that the router holds unanswered.",
         json_schema_extra={"unit": "requests"},
     )
-    script_time: int = Field(
-        default=4_000,
-        ge=10,
-        le=600_000,
-        description="How long a script (EVAL, FCALL) may run: its shard does nothing else meanwhile. Calls time out after 5 s, so more needs clients that wait longer.",
-        json_schema_extra={"unit": "ms"},
-    )
+    script_time: int = Field(default=4_000, ge=10, le=600_000, json_schema_extra={"unit": "ms"}, description="How long a script (EVAL, FCALL) may run.")
     unavailable_wait: int = Field(
         default=1_000,
         ge=0,

@@ -18,6 +18,7 @@ from .options import NO_OPTIONS, RequestOptions
 from .pipeline import PipelineCore
 from .pubsub import PubSub
 from .replies import finish
+from .script_methods import Script
 from .session import batch_results, has_moved, moved_steps, sole_batch, sole_request, sole_result
 from .waiting import pauses, seconds_of
 
@@ -38,6 +39,10 @@ class Client(ClientCore):
     ) -> None:
         super().__init__(url, decode_responses=decode_responses, timeout=timeout, options=options, **keys)
         self._channels = Channels(self._access)
+
+    def register_script(self, script: str | bytes) -> Script:
+        """A script as an object that is called with `keys=` and `args=`."""
+        return Script(self, script)
 
     def get(self, name: Key, *, timeout: float | None = None) -> Any:
         """The value, None if there is none. On the host: one look into shared memory, no socket, no lock."""

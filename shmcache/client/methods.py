@@ -26,6 +26,7 @@ from .arguments import (
 )
 from .hash_methods import HashMethods
 from .list_methods import ListMethods
+from .script_methods import ScriptMethods
 from .set_methods import SetMethods
 from .value_methods import ValueMethods
 from .waiting import WAITING
@@ -33,7 +34,7 @@ from .waiting import WAITING
 Timeout = float | None
 
 
-class CommandMethods(HashMethods, ListMethods, SetMethods, ValueMethods):
+class CommandMethods(HashMethods, ListMethods, SetMethods, ValueMethods, ScriptMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()

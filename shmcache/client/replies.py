@@ -42,6 +42,13 @@ def _hscan(result: Any, args: Sequence[Any]) -> Any:
     return int(result[0]), result[1] if without_values else _dict(result[1])
 
 
+def _script(result: Any) -> Any:
+    """SCRIPT: LOAD gives bytes, EXISTS a list of 0 and 1, FLUSH OK."""
+    if type(result) is list:
+        return [bool(found) for found in result]
+    return result.decode() if type(result) is bytes else _ok(result)
+
+
 _TO_BOOL: Final = [
     "HEXISTS",
     "HMSET",
@@ -62,6 +69,8 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),
     **dict.fromkeys(_TO_OK, _ok),
     "PING": _pong,
+    "SCRIPT": _script,
+    "FUNCTION": _ok,
     "SCAN": _scan,
     "TIME": _time,
     **dict.fromkeys(("SDIFF", "SINTER", "SMEMBERS", "SUNION"), set),

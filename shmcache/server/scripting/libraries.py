@@ -49,7 +49,8 @@ def call(name: str, runtime: Any, args: list[Any]) -> Any:
         case "json":
             return _lua_of(runtime, _parsed(args[0]), 0)
         case "pack":
-            return b"".join(msgpack.packb(value, use_bin_type=False) for value in runtime.builder.take_all())
+            packer = msgpack.Packer(use_bin_type=False)
+            return b"".join(_msgpack(packer, value) for value in runtime.builder.take_all())
         case "unpack":
             return _lua_of(runtime, _unpacked(args[0], int(args[1]), int(args[2])), 0)
         case "clear":
@@ -89,6 +90,21 @@ def _lua_of(runtime: Any, value: Any, depth: int) -> Any:
     if isinstance(value, bool | bytes):
         return value
     return float(value)
+
+
+def _msgpack(packer: msgpack.Packer, value: Any) -> bytes:
+    """A float of 32 bits where that says all."""
+    if isinstance(value, float):
+        try:
+            short = struct.pack(">f", value)
+        except OverflowError:
+            short = b""
+        return b"\xca" + short if short and struct.unpack(">f", short)[0] == value else bytes(packer.pack(value))
+    if isinstance(value, list):
+        return b"".join([packer.pack_array_header(len(value)), *(_msgpack(packer, item) for item in value)])
+    if isinstance(value, dict):
+        return b"".join([packer.pack_map_header(len(value)), *(_msgpack(packer, part) for pair in value.items() for part in pair)])
+    return bytes(packer.pack(value))
 
 
 def _unpacked(data: bytes, offset: int, limit: int) -> list[Any]:

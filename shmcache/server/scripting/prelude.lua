@@ -3,7 +3,7 @@
 -- No function of the host is given to scripts itself: they are called from here, with strings and numbers only. The host raises nothing. What it
 -- has to give besides numbers it puts into `box`, while the limit of memory is lifted: an allocation that fails outside of a protected
 -- call would end the process.
-local host, box, limits = ...
+local host, box, limits, values = ...
 local raw = { next = next, rawget = rawget, rawset = rawset, setmetatable = setmetatable, getmetatable = getmetatable, loadstring = loadstring }
 local type, error, tostring, pairs, select, unpack, pcall, xpcall = type, error, tostring, pairs, select, unpack, pcall, xpcall
 local floor, format, byte, rep, concat, find, sub = math.floor, string.format, string.byte, string.rep, table.concat, string.find, string.sub
@@ -64,10 +64,20 @@ local function compile(text, name, env)
   return made, complaint
 end
 
-for _, name in pairs({ "assert", "error", "gcinfo", "ipairs", "pcall", "rawequal", "select", "tonumber", "tostring", "type", "unpack", "xpcall" }) do
+for _, name in pairs({ "assert", "error", "gcinfo", "ipairs", "pcall", "rawequal", "select", "tonumber", "tostring", "type", "unpack" }) do
   globals[name] = _G[name]
 end
 globals._VERSION = _VERSION
+
+-- The handler of an error that the hook raised runs inside of the hook, where no hook is called: it must not be the script's.
+function globals.xpcall(f, handle)
+  return xpcall(f, function(raised)
+    if host.expired() then
+      return raised
+    end
+    return handle(raised)
+  end)
+end
 
 function globals.collectgarbage(what)
   if what == "count" then
@@ -78,7 +88,7 @@ end
 
 function globals.getmetatable(value)
   if type(value) == "string" then
-    return protect(raw.getmetatable(""))
+    return protect({ __index = globals.string })
   end
   return raw.getmetatable(value)
 end
@@ -104,7 +114,7 @@ function globals.pairs(t)
 end
 
 function globals.loadstring(text, name)
-  return compile(tostring(text), name or "=(loadstring)", environment)
+  return compile(tostring(text), name or tostring(text), environment)
 end
 
 function globals.load(pieces, name)
@@ -422,98 +432,7 @@ function library_redis.register_function(...)
   return registered(first.function_name, first.callback, first.description, flags)
 end
 
--- --- values for the host -------------------------------------------------------------------------
--- A value goes out in pieces: the host builds it.
-local emit_reply
-
-local function too_large()
-  error({ err = "ERR the script's result is too large", bare = true })
-end
-
--- Strings and numbers go out many at a time.
-local MANY = 250
-
-local function emit_list(value, depth)
-  local at = 1
-  host.open("list")
-  while true do
-    local last = at
-    while last < at + MANY do
-      local kind = type(raw.rawget(value, last))
-      if kind ~= "string" and kind ~= "number" then
-        break
-      end
-      last = last + 1
-    end
-    if last > at then
-      if host.several(unpack(value, at, last - 1)) then
-        too_large()
-      end
-      at = last
-    else
-      local item = raw.rawget(value, at)
-      if item == nil then
-        break
-      end
-      emit_reply(item, depth + 1)
-      at = at + 1
-    end
-  end
-  host.close()
-end
-
-local function emit_map(value, depth)
-  host.open("map")
-  for key, item in raw.next, value do
-    emit_reply(key, depth + 1)
-    emit_reply(item, depth + 1)
-  end
-  host.close()
-end
-
-function emit_reply(value, depth)
-  local kind = type(value)
-  if depth > limits.depth then
-    error({ err = "ERR reached lua stack limit", bare = true })
-  end
-  if kind == "string" then
-    host.text(value)
-  elseif kind == "number" then
-    host.integer(value)
-  elseif kind == "boolean" then
-    host.boolean(value)
-  elseif kind == "table" and not real_of[value] then
-    local err, ok = raw.rawget(value, "err"), raw.rawget(value, "ok")
-    local map, set = raw.rawget(value, "map"), raw.rawget(value, "set")
-    local double, big, verbatim = raw.rawget(value, "double"), raw.rawget(value, "big_number"), raw.rawget(value, "verbatim_string")
-    if type(err) == "string" then
-      host.error(err)
-    elseif type(ok) == "string" then
-      host.status(ok)
-    elseif type(double) == "number" then
-      host.double(double)
-    elseif type(map) == "table" then
-      emit_map(map, depth)
-    elseif type(set) == "table" then
-      host.open("set")
-      for key in raw.next, set do
-        emit_reply(key, depth + 1)
-      end
-      host.close()
-    elseif type(big) == "string" then
-      host.text(big)
-    elseif type(verbatim) == "table" and type(raw.rawget(verbatim, "string")) == "string" then
-      host.text(raw.rawget(verbatim, "string"))
-    else
-      emit_list(value, depth)
-    end
-  else
-    host.none()
-  end
-  if host.is_over() then
-    too_large()
-  end
-end
+local emit_reply = values(host, real_of, limits)
 
 -- --- running -------------------------------------------------------------------------------------
 local OWN = getinfo(1, "S").source

@@ -27,7 +27,7 @@ from .building import Builder, error_of
 REDIS_VERSION: Final = "7.0.15"
 _VERSION_NUMBER: Final = 0x0007000F
 _LEVELS: Final = ("debug", "debug", "info", "warning")
-_NAMES: Final = ("prelude.lua", "libraries.lua")
+_NAMES: Final = ("prelude.lua", "libraries.lua", "values.lua")
 
 
 class TimeIsUp(Exception):
@@ -86,7 +86,7 @@ class Runtime:
             "version_number": _VERSION_NUMBER,
         }
         texts = [resources.files(__package__).joinpath(name).read_bytes() for name in _NAMES]
-        self._api, shared = lua.execute(texts[0], self._table(host), self._box, self._table(limits))
+        self._api, shared = lua.execute(texts[0], self._table(host), self._box, self._table(limits), lua.compile(texts[2]))
         self.null = lua.execute(texts[1], shared)
         # Not reachable from scripts, which have an environment of their own; gone all the same.
         for name in (b"python", b"package", b"require", b"os", b"io", b"debug", b"dofile", b"loadfile", b"module", b"newproxy", b"getfenv", b"setfenv"):

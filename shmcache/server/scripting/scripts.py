@@ -47,10 +47,10 @@ def split_keys(args: list[bytes], complaint: str) -> tuple[list[bytes], list[byt
     return args[3 : 3 + count], args[3 + count :]
 
 
-def script_flags(text: bytes) -> tuple[bytes, frozenset[str]]:
-    """A script's text without its first line if that begins with `#!`, and its flags. Raises CommandFailed."""
+def script_flags(text: bytes) -> tuple[bytes, frozenset[str] | None]:
+    """A script's text without its first line if that begins with `#!`, and its flags; None if it does not. Raises CommandFailed."""
     if not text.startswith(b"#!"):
-        return text, frozenset()
+        return text, None
     line, _, rest = text.partition(b"\n")
     words = line.decode("utf-8", "replace").split()
     if words[0] != "#!lua":
@@ -74,7 +74,7 @@ class Scripts:
         self._limit_s: float = settings["script_time_ms"] / 1000
         self._marker = Path(settings["folder"], f"{settings['instance']}.w{settings['shard']}.script")
         self._lua: Runtime | None = None
-        self._known: OrderedDict[str, tuple[bytes, frozenset[str]]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[bytes, frozenset[str] | None]] = OrderedDict()
         """Text (without shebang) and flags by SHA-1, the one not used for longest first."""
         self._bytes = 0
         self._in_batch = self._is_open = self._may_write = False
@@ -101,8 +101,14 @@ class Scripts:
         if not self._in_batch:
             return codec.encode_results([self._one(command) for command in commands])
         self._open()
+        results: list[Any] = []
         try:
-            results = [self._one(command) for command in commands]
+            for command in commands:
+                results.append(self._one(command))
+                if len(results) == 1 and command[0] in ("CHECKSTAMP", b"CHECKSTAMP") and isinstance(results[0], ResponseError):
+                    # A check at the head of a transaction decides about all of it.
+                    self._abandon()
+                    return codec.encode_results(results * len(commands))
         except TimeIsUp:
             return codec.encode_results([CommandFailed("ERR", _KILLED)] * len(commands))
         except BaseException:
@@ -129,10 +135,10 @@ class Scripts:
         match name:
             case "EVAL" | "EVAL_RO":
                 keys, argv = split_keys(args, "value is not an integer or out of range")
-                return self._eval(self.learn(args[1]), keys, argv, reads)
+                return self._eval(self.learn(args[1]), keys, argv, reads, name in _READS)
             case "EVALSHA" | "EVALSHA_RO":
                 keys, argv = split_keys(args, "value is not an integer or out of range")
-                return self._eval(args[1].decode("latin-1").lower(), keys, argv, reads)
+                return self._eval(args[1].decode("latin-1").lower(), keys, argv, reads, name in _READS)
             case "SCRIPT":
                 return self._script(args)
             case "FUNCTION":
@@ -164,12 +170,15 @@ class Scripts:
             self.lua.forget(old)
         return sha
 
-    def _eval(self, sha: str, keys: list[bytes], argv: list[bytes], reads: bool) -> Any:
+    def _eval(self, sha: str, keys: list[bytes], argv: list[bytes], reads: bool, is_ro: bool) -> Any:
         known = self._known.get(sha)
         if known is None:
             raise ResponseError("NOSCRIPT", "No matching script. Please use EVAL.")
         self._known.move_to_end(sha)
-        return self._run(reads or "no-writes" in known[1], lambda lua: lua.eval(sha, keys, argv))
+        flags = known[1]
+        if flags is not None and "no-writes" not in flags and is_ro:
+            raise CommandFailed("ERR", "Can not execute a script with write flag using *_ro command.")
+        return self._run(reads or (flags is not None and "no-writes" in flags), lambda lua: lua.eval(sha, keys, argv))
 
     def _script(self, args: list[bytes]) -> Any:
         word = args[1].upper()
