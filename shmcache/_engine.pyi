@@ -141,6 +141,13 @@ class Owner:
         """
     def command(self, *args: bytes | str | int | float) -> Any:
         """Run one command and return its result as Python objects (a status is a `str`). Raises `CommandError`."""
+    def begin_group(self) -> None:
+        """Open a group: what `command` writes from now on is one atomic record of the log when the group is committed, and seen by nobody else
+        before. Raises `EngineError` if one is open. Neither `execute` with FLAG_TRANSACTION nor `tick` nor `apply` may come before it is closed."""
+    def commit_group(self) -> None:
+        """Make the group's writes real, all or none. Raises `CommandError` (then nothing of it was done)."""
+    def abandon_group(self) -> None:
+        """Forget the group's writes; nothing happens if none is open."""
     def tick(self, budget_us: int = 1000) -> bool:
         """Heartbeat and a slice of housekeeping: reclaim expired entries, age marks, step compaction.
         Call it between batches and at least every 100 ms. True if there is more to do at once."""
@@ -319,6 +326,10 @@ class LogRecord(NamedTuple):
 
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
+
+def decode_changes(records: bytes) -> list[tuple[int, bytes, int]]:
+    """(what, key, stamp) of each record that `LogTailer.poll` returned, without its value: what is 1 for a written key, 2 for a flush (its key is
+    empty), 0 for any other change (deleted, expired, evicted, a new deadline). Parts of large collections are left out. Raises as `decode_records`."""
 
 def split_records(records: bytes, slots: bytes, shards: int, drop_node: int = 0) -> list[bytes]:
     """Divide log records among the receiver's shards by `slots` (16384 little-endian uint16, slot -> shard); one `bytes` for each, order kept.

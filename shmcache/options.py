@@ -90,7 +90,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
 
 
-NOTIFY_LETTERS: Final = "KEg$xeAI"
+NOTIFY_LETTERS: Final = "KEg$lshzxetdmnAI"
 
 
 def is_tcp(endpoint: str) -> bool:
@@ -232,6 +232,13 @@ class LimitsConfig(Group):
         ge=1,
         description="Requests for one shard that the router holds unanswered.",
         json_schema_extra={"unit": "requests"},
+    )
+    script_time: int = Field(
+        default=4_000,
+        ge=10,
+        le=600_000,
+        description="How long a script (EVAL, FCALL) may run: its shard does nothing else meanwhile. Calls time out after 5 s, so more needs clients that wait longer.",
+        json_schema_extra={"unit": "ms"},
     )
     unavailable_wait: int = Field(
         default=1_000,
@@ -438,7 +445,7 @@ class ChannelsConfig(Group):
     )
     notify: str = Field(
         default="",
-        description="Events of keys as messages: letters K E g $ x e A as in Redis' notify-keyspace-events, "
+        description="Events of keys as messages: letters K E g $ l s h z x e A as in Redis' notify-keyspace-events, "
         "and I for `__invalidate__`; empty is none.",
     )
 

@@ -59,10 +59,10 @@ def export(
         for record in source:
             writer.write(record)
             if writer.records % 1_000 == 0:
-                update(writer.records, max(source.keys, writer.records))
+                update(writer.keys, max(source.keys, writer.keys))
         writer.end()
-    found = {"records": writer.records, "source": source.about, "file": file}
-    text = json.dumps(found) if as_json else f"{writer.records:,} keys of {source.about} written to {file}"
+    found = {"keys": writer.keys, "records": writer.records, "source": source.about, "file": file}
+    text = json.dumps(found) if as_json else f"{writer.keys:,} keys of {source.about} written to {file}"
     print(text, file=sys.stderr if file == "-" else sys.stdout)
 
 
@@ -97,7 +97,7 @@ def import_(
     as_json: Json = False,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for one batch.", min=0.001)] = 30.0,
 ) -> None:
-    """Write the records of a stream, or the strings of a Redis dump file, into an instance. Exit code 1 if some could not be stored."""
+    """Write the records of a stream, or of a Redis dump file, into an instance. Exit code 1 if some could not be stored."""
     from ..connection import open_client
     from ..progress import progress_bar
     from .loading import Loader

@@ -7,8 +7,9 @@ from typing import Any
 
 from shmcache._engine import MAX_KEY_BYTES, MAX_VALUE_BYTES
 from shmcache.errors import ResponseError, ShmcacheError, Unavailable
-from shmcache.limits import IMPORT_BATCH_BYTES, IMPORT_BATCH_COMMANDS
+from shmcache.limits import IMPORT_BATCH_BYTES, IMPORT_BATCH_COMMANDS, MOVED_PAGE_ELEMENTS
 
+from .elements import COLLECTIONS, write_command
 from .stream import Record
 
 
@@ -46,7 +47,7 @@ class Counts:
         words += [f"{self.kept:,} were there and stay as they are"] if self.kept else []
         words += [f"{self.expired:,} had expired"] if self.expired else []
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.other.items()))
-        words += [f"NOT copied: {kinds} (only strings can be stored so far)"] if kinds else []
+        words += [f"NOT copied: {kinds} (there is no place for them)"] if kinds else []
         return "; ".join(words)
 
 
@@ -59,10 +60,14 @@ class Loader:
         self._batch: list[tuple[str, Record]] = []
         self._bytes = 0
         self.counts = Counts()
+        self._skipped: bytes | None = None
+        """The collection whose pages are left out."""
         self._last_written = "nothing"
 
     def add(self, place: str, record: Record) -> None:
         """`place`: what an error names, as `line 7`. Raises ImportFailed, ImportInterrupted."""
+        if record.type in COLLECTIONS and record.value is not None:
+            return self._add_page(place, record)
         if record.type != "string":
             self.counts.other[record.type] += 1
             return
@@ -79,6 +84,52 @@ class Loader:
         self._bytes += size
         if len(self._batch) >= IMPORT_BATCH_COMMANDS:
             self.flush()
+
+    def _add_page(self, place: str, record: Record) -> None:
+        """Elements of a collection. The first page replaces what there was, so that a page that is written twice does no harm."""
+        expired = 0 < record.expires_ms <= time.time_ns() // 1_000_000
+        if record.append and self._skipped == record.key:
+            return
+        self.flush()
+        commands: list[tuple[Any, ...]] = []
+        if not record.append:
+            self._skipped = None
+            if len(record.key) > MAX_KEY_BYTES:
+                self.counts.other[f"{record.type} over the limits"] += 1
+            elif expired:
+                self.counts.expired += 1
+            elif self._keep and self._run(place, [("EXISTS", record.key)])[0]:
+                self.counts.kept += 1
+            else:
+                commands.append(("DEL", record.key))
+                self.counts.written += 1
+            if not commands:
+                self._skipped = record.key
+                return
+        for at in range(0, len(record.value), MOVED_PAGE_ELEMENTS):
+            try:
+                commands.append(write_command(record.key, record.type, record.value[at : at + MOVED_PAGE_ELEMENTS]))
+            except ValueError as error:
+                raise ImportFailed(f"{place}, key {record.key[:80]!r}: {error}") from None
+        if record.expires_ms:
+            commands.append(("PEXPIREAT", record.key, record.expires_ms))
+        self._run(place, commands)
+        self._last_written = place
+
+    def _run(self, place: str, commands: list[tuple[Any, ...]]) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            results: list[Any] = pipeline.execute(raise_on_error=False, timeout=self._timeout)
+        except ShmcacheError as error:
+            raise ImportInterrupted(f"written up to {self._last_written}, then: {error}") from error
+        for result in results:
+            if isinstance(result, ResponseError):
+                raise ImportFailed(f"{place}, key {commands[0][1][:80]!r}: {result}")
+            if isinstance(result, Exception):
+                raise ImportInterrupted(f"{place}, key {commands[0][1][:80]!r}: {result}")
+        return results
 
     def flush(self) -> None:
         """Write what was collected. Raises ImportFailed, ImportInterrupted."""

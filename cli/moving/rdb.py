@@ -3,18 +3,20 @@
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from shmcache.errors import ConfigError, DamagedFile
 
 from .stream import Record
 
 _DATABASE: Final = 0
+_KINDS: Final = {"sorted_set": "zset"}
+"""The library's names of types that have another one here."""
 _NO_DATA: Final = frozenset({"aux_field", "resize_db", "checksum", "function", "slot_info"})
 
 
 def read_rdb(path: Path, database: int = _DATABASE) -> Iterator[tuple[int, Record]]:
-    """Number (from 1) and record of each key of one database; the value only of strings. Streams and values of modules are left out by the library, unsaid.
+    """Number (from 1) and record of each key of one database; strings and collections with their values. Streams and values of modules are left out by the library, unsaid.
 
     Raises ConfigError if the library is missing or the file cannot be read, DamagedFile.
     """
@@ -41,5 +43,21 @@ def read_rdb(path: Path, database: int = _DATABASE) -> Iterator[tuple[int, Recor
             continue
         else:
             number += 1
-            value = item["value"] if item["type"] == "string" else None
-            yield number, Record(item["key"], item["type"], value, item["expiry"] or 0)
+            kind = _KINDS.get(item["type"], item["type"])
+            yield number, Record(item["key"], kind, _value(kind, item), item["expiry"] or 0)
+
+
+def _value(kind: str, item: dict[str, Any]) -> Any:
+    """As a record has it; None for a type that the library does not read."""
+    match kind:
+        case "string":
+            return item["value"]
+        case "hash":
+            return [list(pair) for pair in item["values"].items()]
+        case "list":
+            return list(item["values"])
+        case "set":
+            return list(item["members"])
+        case "zset":
+            return [[member, repr(float(score)).encode()] for score, member in item["values"]]
+    return None

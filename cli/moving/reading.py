@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from shmcache import _engine
-from shmcache.errors import ConfigError, DamagedFile, Unavailable
+from shmcache import Client, _engine
+from shmcache.errors import CommandFailed, ConfigError, DamagedFile, Unavailable
 from shmcache.limits import SNAPSHOT_SLICE_BYTES
 from shmcache.persistence.blocks import Cipher
 from shmcache.persistence.recovery import Restore, find_restore, load
@@ -16,14 +16,25 @@ from shmcache.persistence.snapshots import read_manifest
 from shmcache.protocol.attach import open_reader
 from shmcache.protocol.directory import Directory, even_slots
 
+from .elements import COLLECTIONS, Ask, read_pages
 from .stream import Record
 
 _BUSY_PAUSE_S = 0.001
 _BUSY_S_MAX = 10.0
 
 
-def entries(reader: _engine.Reader, shard: int) -> Iterator[Record]:
-    """The living keys of a shard. One that is moved while the index grows may come twice, the newer state last."""
+def collection(ask: Ask, key: bytes, kind: str, expires_ms: int) -> Iterator[Record]:
+    """The pages of a collection; none if it was deleted, or has become something else, meanwhile."""
+    try:
+        for number, page in enumerate(read_pages(ask, key, kind)):
+            yield Record(key, kind, page, expires_ms, number > 0)
+    except (CommandFailed, _engine.CommandError):
+        # It is of another kind by now: a newer state than the one that was met.
+        return
+
+
+def entries(reader: _engine.Reader, shard: int, ask: Ask) -> Iterator[Record]:
+    """The living keys of a shard. One that is moved while the index grows may come twice, the newer state last. `ask` answers for collections."""
     cursor, patience = 0, time.monotonic() + _BUSY_S_MAX
     while True:
         try:
@@ -40,7 +51,10 @@ def entries(reader: _engine.Reader, shard: int) -> Iterator[Record]:
         for record in _engine.decode_records(records):
             if record.kind == "set" and not 0 < record.expiry_ms <= now_ms:
                 assert record.value is not None
-                yield Record(record.key, "string", record.value, record.expiry_ms)
+                if record.type in COLLECTIONS:
+                    yield from collection(ask, record.key, record.type, record.expiry_ms)
+                elif record.type == "string":
+                    yield Record(record.key, "string", record.value, record.expiry_ms)
         if not cursor:
             return
 
@@ -53,12 +67,13 @@ class LiveSource:
         snapshot = directory.snapshot()
         directory.close()
         self._reader, self._shards = open_reader(snapshot), len(snapshot.shards)
+        self._client = Client(f"shm://{name}")
         self.about = f"instance {name}"
         self.keys = sum(self._reader.shard_info(shard)["keys"] for shard in range(self._shards))
 
     def __iter__(self) -> Iterator[Record]:
         for shard in range(self._shards):
-            yield from entries(self._reader, shard)
+            yield from entries(self._reader, shard, self._client.execute_command)
 
 
 class FolderSource:
@@ -92,7 +107,7 @@ class FolderSource:
                     load(self._restore, shard, self._shards, slots, owner.apply, self._cipher)
                 except _engine.EngineError as error:
                     raise DamagedFile(str(self._restore.folder), 0, f"shard {shard} cannot be read: {error}") from None
-                yield from entries(reader, 0)
+                yield from entries(reader, 0, owner.command)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ def import_(
     as_json: Json = False,
     timeout: Annotated[float, typer.Option("--timeout", help="Seconds for one batch.", min=0.001)] = 30.0,
 ) -> None:
-    """Copy the strings of a running Redis, with their expiry. Exit code 1 if there were values of other types; they are counted."""
+    """Copy a running Redis: strings, hashes, lists, sets, sorted sets, with their expiry. Exit code 1 if there were values of other types; they are counted."""
     from shmcache.errors import ConfigError
 
     from ..connection import client_url, open_client

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from shmcache.errors import ConfigError, NotAuthorized, Unavailable
 from shmcache.limits import IMPORT_BATCH_BYTES, IMPORT_STATE_S, REDIS_TIMEOUT_S
 
+from .elements import COLLECTIONS, read_pages
 from .loading import Counts, ImportFailed, Loader
 from .stream import Record
 
@@ -135,8 +136,11 @@ class RedisSource:
             if isinstance(kind, Exception):
                 with self._asking():
                     raise kind
-            if kind not in (b"string", b"none"):
-                yield Record(key, kind.decode("utf-8", "replace"), None, 0)
+            name = kind.decode("utf-8", "replace")
+            if name in COLLECTIONS:
+                yield from self._collection(key, name)
+            elif name not in ("string", "none"):
+                yield Record(key, name, None, 0)
             elif kind == b"string":
                 length = length if isinstance(length, int) else 0
                 if chunk and size + length > IMPORT_BATCH_BYTES:
@@ -145,6 +149,30 @@ class RedisSource:
                 chunk.append(key)
                 size += length
         yield from self._values(chunk)
+
+    def _collection(self, key: bytes, kind: str) -> Iterator[Record]:
+        now_ms = time.time_ns() // 1_000_000
+        with self._asking():
+            left_ms = int(self._redis.pttl(key))
+        expires_ms = now_ms + left_ms if left_ms >= 0 else 0
+        pages = read_pages(self._ask, key, kind)
+        number = 0
+        while True:
+            try:
+                with self._asking():
+                    page = next(pages, None)
+            except ImportFailed as error:
+                if "WRONGTYPE" in str(error):
+                    yield Record(key, "changed while it was read", None, 0)
+                    return
+                raise
+            if page is None:
+                return
+            yield Record(key, kind, page, expires_ms, number > 0)
+            number += 1
+
+    def _ask(self, *args: Any) -> Any:
+        return self._redis.execute_command(*args)
 
     def _values(self, keys: list[bytes]) -> Iterator[Record]:
         if not keys:

@@ -16,6 +16,8 @@ import zstandard
 from shmcache.errors import ShmcacheError
 from shmcache.limits import MOVED_RECORD_BYTES_MAX
 
+from .elements import COLLECTIONS
+
 VERSION: Final = 1
 _MARK: Final = "shmcache_export"
 _ZSTD: Final = b"\x28"
@@ -35,12 +37,16 @@ class BadStream(ShmcacheError):
 
 
 class Record(NamedTuple):
-    """One key. `expires_ms`: unix ms, 0: never. `value` is bytes while `type` is `string`; of other types nobody knows what it is yet."""
+    """One key, or a page of one. `expires_ms`: unix ms, 0: never. `value`: bytes of a `string`; of a collection a page of elements (elements.py); None or
+    anything else of a type that nobody here knows.
+    """
 
     key: bytes
     type: str
     value: Any
     expires_ms: int
+    append: bool = False
+    """These elements follow those of the record before, which is of the same key."""
 
 
 class StreamWriter:
@@ -50,7 +56,7 @@ class StreamWriter:
         """`encoding`: json or msgpack. `about` goes into the header."""
         self._frame = zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file, closefd=False) if compressed else None
         self._out: Any = self._frame or file
-        self._is_json, self.records = encoding == "json", 0
+        self._is_json, self.records, self.keys = encoding == "json", 0, 0
         self._put({_MARK: VERSION, **about})
 
     def _put(self, item: dict[str, Any]) -> None:
@@ -61,22 +67,30 @@ class StreamWriter:
             self._out.write(msgpack.packb(item))
 
     def write(self, record: Record) -> None:
-        """One string."""
+        """One key, or one more page of its elements."""
         item: dict[str, Any] = {}
-        for name, data in (("key", record.key), ("value", record.value)):
-            if self._is_json:
-                try:
-                    item[name] = data.decode()
-                except UnicodeDecodeError:
-                    item[f"{name}_b64"] = base64.b64encode(data).decode()
-            else:
-                item[name] = data
-            if name == "key":
-                item["type"] = record.type
+        self._put_bytes(item, "key", record.key)
+        item["type"] = record.type
+        if record.type in COLLECTIONS:
+            item["value"] = _texts(record.value) if self._is_json else record.value
+        else:
+            self._put_bytes(item, "value", record.value)
+        if record.append:
+            item["append"] = True
         if record.expires_ms:
             item["expires_ms"] = record.expires_ms
         self._put(item)
         self.records += 1
+        self.keys += not record.append
+
+    def _put_bytes(self, item: dict[str, Any], name: str, data: bytes) -> None:
+        if not self._is_json:
+            item[name] = data
+            return
+        try:
+            item[name] = data.decode()
+        except UnicodeDecodeError:
+            item[f"{name}_b64"] = base64.b64encode(data).decode()
 
     def end(self) -> None:
         """By which a reader knows that nothing is missing."""
@@ -172,8 +186,40 @@ def _record(item: dict[str, Any], name: str, line: int) -> Record:
     if type(expires_ms) is not int or not 0 <= expires_ms < 1 << 63:
         raise BadStream(name, line, "expires_ms is not a number of milliseconds since 1970")
     key = _data(item, "key", name, line)
-    value = _data(item, "value", name, line) if kind == "string" else item.get("value")
-    return Record(key, kind, value, expires_ms)
+    value = item.get("value")
+    if kind == "string":
+        value = _data(item, "value", name, line)
+    elif kind in COLLECTIONS:
+        value = _page(kind, value, name, line)
+    return Record(key, kind, value, expires_ms, bool(item.get("append")))
+
+
+def _texts(page: Any) -> Any:
+    """Elements for JSON: texts as they are, other bytes as {"b64": ...}."""
+    if isinstance(page, list):
+        return [_texts(part) for part in page]
+    try:
+        return page.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(page).decode()}
+
+
+def _page(kind: str, value: Any, name: str, line: int) -> list[Any]:
+    if not isinstance(value, list):
+        raise BadStream(name, line, f"the value of a {kind} is a list")
+    if kind in ("list", "set"):
+        return [_element(part, name, line) for part in value]
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise BadStream(name, line, f"the value of a {kind} is a list of pairs")
+    return [[_element(part, name, line) for part in pair] for pair in value]
+
+
+def _element(part: Any, name: str, line: int) -> bytes:
+    if isinstance(part, dict):
+        return _data({"element_b64": part.get("b64")}, "element", name, line)
+    if isinstance(part, int | float) and not isinstance(part, bool):
+        return repr(part).encode()
+    return _data({"element": part}, "element", name, line)
 
 
 def _data(item: dict[str, Any], field: str, name: str, line: int) -> bytes:

@@ -1,5 +1,6 @@
 """The sync client: for threads, forks and everything that may wait."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +19,7 @@ from .pipeline import PipelineCore
 from .pubsub import PubSub
 from .replies import finish
 from .session import batch_results, has_moved, moved_steps, sole_batch, sole_request, sole_result
+from .waiting import pauses, seconds_of
 
 _Result = TypeVar("_Result")
 
@@ -77,6 +79,17 @@ class Client(ClientCore):
             return self._drive(self._steps(args, timeout))
         self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
         return finish(args, sole_result(request), self.decode_responses)
+
+    def _run_waiting(self, args: tuple[Any, ...]) -> Any:
+        seconds = seconds_of(args)
+        until = time.monotonic() + seconds if seconds else float("inf")
+        for pause in pauses():
+            result = self._run(args)
+            left = until - time.monotonic()
+            if result is not None or left <= 0:
+                break
+            time.sleep(min(pause, left))
+        return result
 
     def _ask_hub(self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None) -> Any:
         if self._hub.ready:

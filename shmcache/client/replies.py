@@ -38,6 +38,10 @@ def _hscan(result: Any, args: Sequence[Any]) -> Any:
     return int(result[0]), result[1] if without_values else _dict(result[1])
 
 
+def _pair(result: Any) -> Any:
+    return None if result is None else tuple(result)
+
+
 _TO_BOOL: Final = [
     "HEXISTS",
     "HMSET",
@@ -52,7 +56,7 @@ _TO_BOOL: Final = [
     "RENAMENX",
     "COPY",
 ]
-_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "PFMERGE", "FLUSHALL", "FLUSHDB"]
+_TO_OK: Final = ["SET", "SETEX", "PSETEX", "MSET", "RENAME", "PFMERGE", "FLUSHALL", "FLUSHDB", "LSET", "LTRIM", "CHECKSTAMP"]
 
 CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(_TO_BOOL, bool),
@@ -67,6 +71,8 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     "INCRBYFLOAT": float,
     "INFO": parse_info,
     "GETSTAMP": _stamped,
+    "BLPOP": _pair,
+    "BRPOP": _pair,
 }
 
 BY_OPTIONS: Final[dict[str, Callable[[Any, Sequence[Any]], Any]]] = {"HSCAN": _hscan}

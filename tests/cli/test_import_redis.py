@@ -14,6 +14,7 @@ import pytest
 import shmcache as package
 from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.real_redis import RealRedis, real_redis
+from tests.support.collections import collections, fill_collections
 from tests.support.words import environment, refused, shmcache
 
 KEYS = 100_000
@@ -56,17 +57,18 @@ def test_everything_comes(redis: RealRedis, target: RunningInstance, tmp_path: P
     redis.client.set("", "")
     redis.client.set("large", b"L" * 20_000_000)
     redis.client.set("mortal", "x", ex=1_000)
-    redis.client.hset("h", "f", "v")
-    redis.client.rpush("l", *range(10))
+    fill_collections(redis.client)
     redis.client.xadd("s", {"f": "v"})
     done = shmcache("import", redis.url, target.name, "--json", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
-    assert found["written"] == KEYS + 4
-    assert found["other_types"] == {"hash": 1, "list": 1, "stream": 1}
+    assert found["written"] == KEYS + 12
+    assert found["other_types"] == {"stream": 1}
     assert found["source"] == redis.url
     with package.connect(target.url) as client:
-        assert client.dbsize() == KEYS + 4
+        assert client.dbsize() == KEYS + 12
+        names = [f"{kind}-{size}".encode() for kind in ("hash", "list", "set", "zset") for size in ("small", "large")]
+        assert collections(client, names) == collections(redis.client, names)
         for first in range(0, KEYS, 10_000):
             names = [f"key{n}" for n in range(first, first + 10_000)]
             assert client.mget(names) == redis.client.mget(names)
@@ -76,8 +78,8 @@ def test_everything_comes(redis: RealRedis, target: RunningInstance, tmp_path: P
         assert 0 <= redis.client.pexpiretime("mortal") - client.pexpiretime("mortal") < 10_000
         assert client.ttl("key1") == -1
     assert list(tmp_path.iterdir()) == []
-    text = shmcache("import", redis.url, target.name, "--keep", "--match", "[hl]*", cwd=tmp_path)
-    assert b"0 keys written; 1 were there and stay as they are; NOT copied: 1 hash, 1 list" in text.stdout
+    text = shmcache("import", redis.url, target.name, "--keep", "--match", "[hls]*", cwd=tmp_path)
+    assert b"0 keys written; 7 were there and stay as they are; NOT copied: 1 stream" in text.stdout
 
 
 def test_match_database_and_rate(redis: RealRedis, target: RunningInstance, tmp_path: Path):

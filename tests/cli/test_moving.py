@@ -12,10 +12,10 @@ import pytest
 import zstandard
 
 import shmcache as package
+from tests.support.collections import LATER, collections, fill_collections
 from tests.support.instance import RunningInstance, running_instance
 from tests.support.words import refused, shmcache
 
-LATER = 4_102_444_800_000
 HEADER = b'{"shmcache_export":1}\n'
 
 
@@ -32,6 +32,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInstance
             client.set("mortal", "x", pxat=LATER)
             client.set("soon", "x", px=1)
             client.set("large", b"L" * 9_000_000)
+            fill_collections(client)
         assert shmcache("snapshot", "save", running.name).returncode == 0
         with package.connect(running.url) as client:
             client.delete("key5")
@@ -60,17 +61,21 @@ def test_there_and_back(source: RunningInstance, target: RunningInstance, tmp_pa
     assert done.returncode == 0, done.stderr
     done = shmcache("snapshot", "import", file, target.name, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"written": 3_005, "kept": 0, "expired": 0, "other_types": {}}
+    assert json.loads(done.stdout) == {"written": 3_013, "kept": 0, "expired": 0, "other_types": {}}
     found = state(target)
     assert found == state(source)
     assert found[b"mortal"] == (b"x", LATER)
+    with package.connect(source.url) as ours, package.connect(target.url) as theirs:
+        assert len(collections(theirs)) == 8
+        assert collections(theirs) == collections(ours)
+        assert theirs.pexpiretime("list-large") == LATER
     refused(shmcache("snapshot", "export", file, source.name), "exists")
 
 
 def test_pipe(source: RunningInstance, target: RunningInstance):
     """From stdout to stdin, in msgpack; the report goes to stderr."""
     out = shmcache("snapshot", "export", "-", source.name, "--format", "msgpack")
-    assert b"3,005 keys" in out.stderr
+    assert b"3,013 keys" in out.stderr
     done = shmcache("snapshot", "import", "-", target.name, stdin=out.stdout)
     assert done.returncode == 0, done.stderr
     assert state(target) == state(source)
@@ -93,13 +98,26 @@ def test_by_hand(target: RunningInstance):
         {"key": "a", "value": "1", "comment": "others' fields are no concern of ours"},
         {"key_b64": base64.b64encode(b"\xff").decode(), "type": "string", "value_b64": "AAE="},
         {"key": "gone", "value": "1", "expires_ms": 1_000},
-        {"key": "h", "type": "hash", "value": {"f": "v"}},
+        {"key": "s", "type": "stream", "value": {"f": "v"}},
+        {"key": "h", "type": "hash", "value": [["f", "v"], [{"b64": "AAE="}, 7]]},
+        {"key": "l", "type": "list", "value": ["1", "2"]},
+        {"key": "l", "type": "list", "value": ["3"], "append": True},
+        {"key": "z", "type": "zset", "value": [["m", 1.5], ["n", "inf"]]},
+        {"key": "m", "type": "set", "value": ["x", "y"], "expires_ms": LATER},
     ]
     text = b"\n\n".join(json.dumps(item).encode() for item in items)
     done = shmcache("snapshot", "import", "-", target.name, "--json", stdin=text)
     assert done.returncode == 1
-    assert json.loads(done.stdout) == {"written": 2, "kept": 0, "expired": 1, "other_types": {"hash": 1}}
+    assert json.loads(done.stdout) == {"written": 6, "kept": 0, "expired": 1, "other_types": {"stream": 1}}
     assert state(target) == {b"a": (b"1", -1), b"\xff": (b"\x00\x01", -1)}
+    with package.connect(target.url) as client:
+        assert collections(client) == {
+            b"h": ("hash", {b"f": b"v", b"\0\1": b"7"}),
+            b"l": ("list", [b"1", b"2", b"3"]),
+            b"z": ("zset", [(b"m", 1.5), (b"n", float("inf"))]),
+            b"m": ("set", {b"x", b"y"}),
+        }
+        assert client.pexpiretime("m") == LATER
 
 
 GOOD = b'{"key":"good","value":"1"}\n'
@@ -155,9 +173,11 @@ def test_folder(source: RunningInstance, target: RunningInstance, tmp_path: Path
     assert "late" not in keys
     assert "soon" not in keys
     assert lines[0]["source"] == "snapshot 1"
-    assert len(lines) == 3_005 + 2
+    assert sum("append" not in line for line in lines) == 3_013 + 2
     refused(shmcache("snapshot", "export", tmp_path / "x", source.name, "--number", "1"), "--data-dir")
     before = state(source)
+    with package.connect(source.url) as client:
+        held = collections(client)
     source.stop()
     try:
         second = tmp_path / "second"
@@ -166,6 +186,8 @@ def test_folder(source: RunningInstance, target: RunningInstance, tmp_path: Path
         assert shmcache("snapshot", "import", second, target.name).returncode == 0
         assert state(target) == before
         assert b"late" in before
+        with package.connect(target.url) as client:
+            assert collections(client) == held
     finally:
         source.start()
 
@@ -178,7 +200,7 @@ def test_interrupted_export_leaves_nothing(source: RunningInstance, tmp_path: Pa
 
 
 def test_dump_file_of_redis(target: RunningInstance, tmp_path: Path, redis_server_program: str):
-    """What a real Redis has saved: strings with their expiry come, of other types it is said how many there were."""
+    """What a real Redis has saved: strings and collections with their expiry come."""
     redis = pytest.importorskip("redis")
     pytest.importorskip("rdb")
     words = [redis_server_program, "--port", "0", "--unixsocket", "redis.sock", "--dir", str(tmp_path), "--save", "", "--rdbcompression", "yes"]
@@ -190,13 +212,17 @@ def test_dump_file_of_redis(target: RunningInstance, tmp_path: Path, redis_serve
             client.set("n", 12345)
             client.set(b"\xff\x00", b"\x00\xfe" * 5_000)
             client.set("mortal", "x", pxat=LATER)
-            client.hset("h", "f", "v")
-            client.rpush("l", 1, 2)
+            client.xadd("stream", {"f": "v"})
+            fill_collections(client)
+            held = collections(client)
             client.save()
         process.terminate()
     done = shmcache("snapshot", "import", tmp_path / "dump.rdb", target.name, "--json")
-    assert done.returncode == 1, done.stderr
-    assert json.loads(done.stdout) == {"written": 3, "kept": 0, "expired": 0, "other_types": {"hash": 1, "list": 1}}
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"written": 11, "kept": 0, "expired": 0, "other_types": {}}
+    with package.connect(target.url) as client:
+        assert collections(client) == {key: value for key, value in held.items() if key != b"stream"}
+        assert client.pexpiretime("list-large") == LATER
     assert state(target) == {b"n": (b"12345", -1), b"\xff\x00": (b"\x00\xfe" * 5_000, -1), b"mortal": (b"x", LATER)}
     data = (tmp_path / "dump.rdb").read_bytes()
     refused(shmcache("snapshot", "import", "-", target.name, stdin=data), "by its name")

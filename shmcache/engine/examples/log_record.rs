@@ -1,6 +1,7 @@
 //! What a log record costs the owner: encoding, checksum and the copy into the ring, for 16-byte keys and 64-byte values.
 //! cargo run --release --no-default-features --example log_record
 
+use _engine::layout::Kind;
 use _engine::log::{Effect, LogWriter, Record};
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -24,6 +25,8 @@ fn main() -> std::io::Result<()> {
                 epoch: 0,
                 node: 0,
                 effect: Effect::Set,
+                event: 0,
+                kind: Kind::String,
                 more: false,
                 deadline: 0,
                 key: &key,

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...errors import CommandFailed, ConfigError
-from ...limits import COMPACT_BYTES_MAX
+from ...limits import ACL_LOG_ENTRIES_MAX, COMPACT_BYTES_MAX, RESP_TRACKED_KEYS_MAX
 from ...options import POLICIES, parse_size
 from ...protocol.channels import compile_glob
-from . import asking
+from . import asking, notifications
+from .acl.users import DEFAULT
+from .acl_commands import set_user
 from .arguments import word
 from .connection import Connection
 from .rows import command, unknown_subcommand, wrong_arity
@@ -37,7 +39,6 @@ _ACCEPTED: Final = {
     "lua-time-limit": "5000",
     "busy-reply-threshold": "5000",
     "maxmemory-clients": "0",
-    "notify-keyspace-events": "",
     "oom-score-adj": "no",
     "proto-max-bulk-len": "536870912",
     "repl-backlog-size": "1048576",
@@ -63,6 +64,11 @@ _ACCEPTED: Final = {
 """What may be set to anything and read back: it changes nothing here."""
 
 
+_TLS_CLIENTS: Final = {"required": "yes", "optional": "optional"}
+_HIDDEN: Final = "(hidden)"
+"""For a password that is set: only its hash is known."""
+
+
 def _fixed(client: Connection) -> dict[str, str]:
     """What cannot be changed while the server runs."""
     settings = client.gateway.settings
@@ -76,11 +82,16 @@ def _fixed(client: Connection) -> dict[str, str]:
         "cluster-enabled": "no",
         "io-threads": str(settings["processes"]),
         "unixsocket": "",
-        "requirepass": "",
         "masterauth": "",
         "logfile": "",
         "daemonize": "no",
-        "tls-port": "0",
+        "tls-port": str(settings["tls"]["port"] if settings["tls"] else 0),
+        "tls-auth-clients": _TLS_CLIENTS.get(settings["tls"]["clients"] if settings["tls"] else "", "no"),
+        "tls-cert-file": settings["tls"]["cert"] if settings["tls"] else "",
+        "tls-key-file": settings["tls"]["key"] if settings["tls"] else "",
+        "tls-ca-cert-file": settings["tls"]["ca"] if settings["tls"] else "",
+        "aclfile": settings["acl_file"],
+        "protected-mode": "yes" if settings["protected"] else "no",
         "dbfilename": "dump.rdb",
         "appendfilename": "appendonly.aof",
     }
@@ -108,9 +119,13 @@ async def _live(client: Connection) -> dict[str, str]:
         "lfu-decay-time": str(shards[0].get("lfu_decay_ms", 60_000) // 60_000),
         **{name: str(shards[0][option]) for name, option in _COMPACT.items()},
         "maxclients": str(gateway.clients_max),
+        "requirepass": "" if gateway.guard.default.is_open else _HIDDEN,
+        "acllog-max-len": str(gateway.guard.journal.length_max),
         "timeout": str(gateway.timeout_s),
         "slowlog-log-slower-than": str(gateway.slowlog.threshold_us),
         "slowlog-max-len": str(gateway.slowlog.length_max),
+        "tracking-table-max-keys": str(gateway.tracking.keys_max),
+        notifications.OPTION: notifications.shown(await notifications.current(gateway)),
     }
 
 
@@ -152,14 +167,18 @@ _SETTABLE: Final[dict[str, Callable[[str], Any]]] = {
     "lfu-log-factor": _number(0, 1000),
     "lfu-decay-time": _number(0, 2**31 - 1),
     "maxclients": _number(1, 2**32 - 1),
+    "requirepass": str,
+    "acllog-max-len": _number(0, ACL_LOG_ENTRIES_MAX),
     "timeout": _number(0, 2**31 - 1),
     "slowlog-log-slower-than": _number(-1, 2**63 - 1),
     "slowlog-max-len": _number(0, 2**63 - 1),
+    "tracking-table-max-keys": _number(1, RESP_TRACKED_KEYS_MAX),
+    notifications.OPTION: notifications.checked,
 }
 _FORMER: Final = {"slave-read-only": "replica-read-only"}
 
 
-@command("CONFIG", -2, "Options.", "admin", "noscript", "loading", "stale")
+@command("CONFIG", -2, "Options.", "admin", "noscript", "loading", "stale", "nomonitor")
 async def config(client: Connection, args: list[bytes]) -> Any:
     name = word(args[1])
     if name == "GET":
@@ -188,7 +207,7 @@ async def _get(client: Connection, patterns: list[bytes]) -> dict[bytes, bytes]:
     found = {}
     for pattern in patterns:
         match = compile_glob(pattern.lower()).fullmatch
-        found |= {name.encode(): value.encode() for name, value in known.items() if match(name.encode())}
+        found |= {name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for name, value in known.items() if match(name.encode("utf-8", "surrogateescape"))}
     return found
 
 
@@ -197,7 +216,7 @@ def _failed(name: str, reason: str) -> CommandFailed:
 
 
 async def _set(client: Connection, words: list[bytes]) -> Any:
-    texts = [part.decode("utf-8", "replace") for part in words]
+    texts = [part.decode("utf-8", "surrogateescape") for part in words]
     wanted: dict[str, Any] = {}
     fixed = _fixed(client)
     for name, value in zip(texts[::2], texts[1::2], strict=True):
@@ -239,12 +258,20 @@ async def _apply(client: Connection, wanted: dict[str, Any]) -> None:
                 engine[_COMPACT[name]] = value
             case "maxclients":
                 gateway.clients_max = value
+            case "requirepass":
+                set_user(gateway.guard, DEFAULT, ["resetpass", ">" + value if value else "nopass"])
+            case "acllog-max-len":
+                gateway.guard.journal.length_max = value
             case "timeout":
                 gateway.timeout_s = value
             case "slowlog-log-slower-than":
                 gateway.slowlog.threshold_us = value
             case "slowlog-max-len":
                 gateway.slowlog.length_max = value
+            case "tracking-table-max-keys":
+                gateway.tracking.keys_max = value
+            case notifications.OPTION:
+                await notifications.change(gateway, value)
             case _:
                 gateway.options[name] = value
     if engine:

@@ -144,6 +144,29 @@ impl PyOwner {
         sink.finish()
     }
 
+    fn begin_group(&mut self) -> PyResult<()> {
+        let owner = self.get()?;
+        if owner.in_group() {
+            return Err(EngineError::new_err("a group is open already"));
+        }
+        owner.open_group();
+        Ok(())
+    }
+
+    fn commit_group(&mut self, py: Python<'_>) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.commit_group().map_err(|refused| errors::fail(py, refused.into()))?;
+        owner.publish_gauges();
+        Ok(())
+    }
+
+    fn abandon_group(&mut self) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.abandon_group();
+        owner.publish_gauges();
+        Ok(())
+    }
+
     #[pyo3(signature = (budget_us = 1000))]
     fn tick(&mut self, budget_us: u64) -> PyResult<bool> {
         self.get()?.tick(Duration::from_micros(budget_us)).map_err(damaged)

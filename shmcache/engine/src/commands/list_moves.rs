@@ -2,6 +2,7 @@
 //!
 //! Those that wait are tried once here: nil says that there is nothing yet. Who serves the client asks again.
 
+use super::events::event;
 use super::list_changes::{peek, pop, push, rotate};
 use super::lists::{array, range_arg};
 use super::number::float_of;
@@ -11,6 +12,19 @@ use super::{Args, Fail};
 use crate::layout::Kind;
 use crate::owner::list::End;
 use crate::owner::Owner;
+
+const LPUSH: u8 = event("lpush");
+const RPUSH: u8 = event("rpush");
+
+fn popped_at(end: End) -> u8 {
+    const LPOP: u8 = event("lpop");
+    const RPOP: u8 = event("rpop");
+    if end == End::Left {
+        LPOP
+    } else {
+        RPOP
+    }
+}
 
 pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     match command {
@@ -55,11 +69,9 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
 /// Seconds that a client wants to wait. Only whether there are any such is checked here.
 pub(super) fn check_timeout(text: &[u8]) -> Result<(), Fail> {
     let seconds = float_of(text).ok_or_else(|| Fail::err("timeout is not a float or out of range"))?;
-    let milliseconds = seconds * 1000.0;
-    if milliseconds > i64::MAX as f64 {
-        return Err(Fail::err("timeout is out of range"));
-    }
-    if milliseconds.ceil() < 0.0 {
+    // Those that no clock can count are negative in Redis as well.
+    let milliseconds = (seconds * 1000.0).ceil();
+    if milliseconds < 0.0 || milliseconds >= i64::MAX as f64 {
         return Err(Fail::err("timeout is negative"));
     }
     Ok(())
@@ -79,13 +91,16 @@ fn move_element(owner: &mut Owner, from: &[u8], to: &[u8], from_end: End, to_end
         return Ok(());
     };
     if from == to {
+        owner.event = if to_end == End::Left { LPUSH } else { RPUSH };
         rotate(owner, from, from_end, to_end)?;
     } else {
         if owner.lookup(to).is_some_and(|entry| entry.meta.kind_code() != Kind::List as u8) {
             return Err(Fail::wrong_type());
         }
         owner.grouped(|owner| {
+            owner.event = if to_end == End::Left { LPUSH } else { RPUSH };
             push(owner, to, &[&element], to_end, false)?;
+            owner.event = popped_at(from_end);
             pop(owner, from, from_end, 1)?;
             Ok::<(), Fail>(())
         })?;
@@ -114,6 +129,7 @@ fn pop_first(owner: &mut Owner, args: &Args, numkeys_at: usize, out: &mut impl S
         }
         _ => return Err(Fail::syntax()),
     };
+    owner.event = popped_at(end);
     for key in keys {
         if let Some(popped) = pop(owner, key, end, count)? {
             out.array(2);

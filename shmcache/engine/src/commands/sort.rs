@@ -2,6 +2,7 @@
 //!
 //! The keys that patterns name are looked up in this shard: one of a slot that it does not own counts as missing.
 
+use super::events::event;
 use super::number::int_arg;
 use super::reply::Sink;
 use super::table::Command;
@@ -124,6 +125,9 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
                     ..Element::default()
                 })
                 .collect();
+            if list.is_empty() {
+                owner.event = event("del");
+            }
             owner.store(target, Kind::List, &list, 0)?;
             out.int(list.len() as i64);
         }

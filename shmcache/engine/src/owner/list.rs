@@ -132,6 +132,7 @@ impl Owner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::crash_tests::take_turn;
     use super::super::testing::{run, Random, Regions};
     use super::super::Policy;
     use super::*;
@@ -151,6 +152,7 @@ mod tests {
 
     #[test]
     fn thousands_of_insertions_at_one_place() {
+        let _turn = take_turn();
         let regions = Regions::new();
         let mut owner = regions.create(64 << 20, 8 << 20, Policy::NoEviction);
         let mut model: Vec<Vec<u8>> = (0..300).map(|number| format!("e{number}").into_bytes()).collect();
@@ -171,6 +173,7 @@ mod tests {
 
     #[test]
     fn insertions_anywhere_are_in_order() {
+        let _turn = take_turn();
         let regions = Regions::new();
         let mut owner = regions.create(64 << 20, 8 << 20, Policy::NoEviction);
         let mut random = Random(3);
@@ -195,6 +198,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_the_numbers_are_no_end_of_the_list() {
+        let _turn = take_turn();
         let regions = Regions::new();
         let mut owner = regions.create(64 << 20, 8 << 20, Policy::NoEviction);
         for end in [End::Left, End::Right] {

@@ -14,6 +14,8 @@ pub mod collections;
 #[cfg(test)]
 mod collection_tests;
 #[cfg(test)]
+mod list_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod crash_tests_nodes;

@@ -127,6 +127,16 @@ impl Order {
         if rank >= self.length {
             return self.end();
         }
+        // From the nearer end: queues are read there.
+        if rank >= self.length / 2 {
+            let mut behind = self.length - rank;
+            for (block, &length) in self.lengths.iter().enumerate().rev() {
+                if behind <= length as usize {
+                    return Position { block, index: length as usize - behind };
+                }
+                behind -= length as usize;
+            }
+        }
         let mut rest = rank;
         for (block, &length) in self.lengths.iter().enumerate() {
             if rest < length as usize {
