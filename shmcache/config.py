@@ -16,13 +16,12 @@ from pydantic.fields import FieldInfo
 
 from .collection_options import CollectionsConfig
 from .errors import ConfigError
+from .observing_options import LogConfig, MetricsConfig
 from .options import (
     ChannelsConfig,
     InstanceConfig,
     LimitsConfig,
-    LogConfig,
     MemoryConfig,
-    MetricsConfig,
     NetworkConfig,
     PersistenceConfig,
     ReplicationConfig,
