@@ -16,14 +16,13 @@ from pydantic.fields import FieldInfo
 
 from .collection_options import CollectionsConfig
 from .errors import ConfigError
+from .observing_options import LogConfig, MetricsConfig
 from .option_values import format_size, parse_size
 from .options import (
     ChannelsConfig,
     InstanceConfig,
     LimitsConfig,
-    LogConfig,
     MemoryConfig,
-    MetricsConfig,
     NetworkConfig,
     PersistenceConfig,
     ReplicationConfig,

@@ -401,6 +401,7 @@ RESP_LOGIN_BULK_BYTES_MAX: Final = 16 * 1024
 RESP_SECRET_BYTES_MAX: Final = 4_096
 RESP_HANDSHAKE_S_MAX: Final = 10.0
 """For a TLS handshake of the RESP port."""
+
 # --- collections ------------------------------------------------------------------------------------
 COMPACT_ENTRIES_MAX: Final = 65_536
 """Elements of a compact collection, whatever is configured: it is written anew with every change."""
