@@ -6,6 +6,7 @@ mod errors;
 mod log;
 mod owner;
 mod reader;
+mod zsets;
 
 use crate::commands::events::EVENTS;
 use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};

@@ -92,12 +92,6 @@ impl<'a> Ranked<'a> {
             Ranked::Large(owner, order) => order.get(order.at_rank(rank)).map(|item| scored(owner, item)),
         }
     }
-
-    pub fn members(&self, ranks: Range<usize>) -> Vec<Vec<u8>> {
-        let mut members = Vec::with_capacity(ranks.len());
-        self.each(ranks, false, |(_, member)| members.push(member.to_vec()));
-        members
-    }
 }
 
 /// A part as score and member.
