@@ -223,6 +223,8 @@ class Reader:
         """A hash's field or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
     def sismember(self, key: bytes | str | int, member: bytes | str | int) -> int:
         """1 if it is a member of the set, else 0. Raises as `hget`."""
+    def zscore(self, key: bytes | str | int, member: bytes | str | int) -> float | None:
+        """A member's score or None. Raises as `hget`."""
     def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
         """(value, stamp) of one consistent entry."""
     def command(self, *args: bytes | str | int | float) -> Any:

@@ -159,6 +159,16 @@ class Client(ClientCore):
             if cursor == 0:
                 return
 
+    async def zscan_iter(self, name: Key, match: Key | None = None, count: int | None = None) -> AsyncIterator[Any]:
+        """All `(member, score)` of which the member matches, by ZSCAN."""
+        cursor = 0
+        while True:
+            cursor, pairs = await self.zscan(name, cursor, match, count)
+            for pair in pairs:
+                yield pair
+            if cursor == 0:
+                return
+
 
 class Pipeline(PipelineCore):
     """Collected commands of an asyncio client."""

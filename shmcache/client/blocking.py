@@ -74,6 +74,13 @@ class Client(ClientCore):
         except (EngineError, CommandError, TypeError):
             return self._run(("SISMEMBER", name, value), timeout)
 
+    def zscore(self, name: Key, value: Value, *, timeout: float | None = None) -> Any:
+        """The score, None if there is no such member. On the host: as `get`."""
+        try:
+            return self._reader_zscore(name, value)
+        except (EngineError, CommandError, TypeError):
+            return self._run(("ZSCORE", name, value), timeout)
+
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Any:
         args = plain(args)
         if args[0] in LOCAL:
@@ -135,7 +142,7 @@ class Client(ClientCore):
         self._channels = Channels(self._access)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
-        self._reader_hget = self._reader_sismember = _no_pair_attached
+        self._reader_hget = self._reader_sismember = self._reader_zscore = _no_pair_attached
         self._route.detach()
 
     def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
@@ -170,6 +177,15 @@ class Client(ClientCore):
         while True:
             cursor, members = self.sscan(name, cursor, match, count)
             yield from members
+            if cursor == 0:
+                return
+
+    def zscan_iter(self, name: Key, match: Key | None = None, count: int | None = None) -> Iterator[Any]:
+        """All `(member, score)` of which the member matches, by ZSCAN."""
+        cursor = 0
+        while True:
+            cursor, pairs = self.zscan(name, cursor, match, count)
+            yield from pairs
             if cursor == 0:
                 return
 

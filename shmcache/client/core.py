@@ -87,7 +87,7 @@ class ClientCore(CommandMethods, ChannelMethods):
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
-        self._reader_hget = self._reader_sismember = _no_pair_attached
+        self._reader_hget = self._reader_sismember = self._reader_zscore = _no_pair_attached
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -108,7 +108,7 @@ class ClientCore(CommandMethods, ChannelMethods):
         if view._options.max_staleness is not None:
             # The short way of GET and MGET looks at nothing but the data.
             view._reader_get = view._reader_mget = _not_attached
-            view._reader_hget = view._reader_sismember = _no_pair_attached
+            view._reader_hget = view._reader_sismember = view._reader_zscore = _no_pair_attached
         _clients.add(view)
         return view
 
@@ -170,3 +170,4 @@ class ClientCore(CommandMethods, ChannelMethods):
             self._reader_mget = route.attachment.reader.mget
             self._reader_hget = route.attachment.reader.hget
             self._reader_sismember = route.attachment.reader.sismember
+            self._reader_zscore = route.attachment.reader.zscore

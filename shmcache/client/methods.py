@@ -24,17 +24,19 @@ from .arguments import (
     unix_milliseconds,
     unix_seconds,
 )
+from .geo_methods import GeoMethods
 from .hash_methods import HashMethods
 from .list_methods import ListMethods
 from .script_methods import ScriptMethods
 from .set_methods import SetMethods
 from .value_methods import ValueMethods
 from .waiting import WAITING
+from .zset_methods import ZsetMethods
 
 Timeout = float | None
 
 
-class CommandMethods(HashMethods, ListMethods, SetMethods, ValueMethods, ScriptMethods):
+class CommandMethods(GeoMethods, HashMethods, ListMethods, ScriptMethods, SetMethods, ValueMethods, ZsetMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()

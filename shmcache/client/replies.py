@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence, Set
 from typing import Any, Final
 
 from ..protocol.info import parse_info
+from . import zset_replies
 
 
 def _ok(result: Any) -> Any:
@@ -82,9 +83,10 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
     "GETSTAMP": _stamped,
     "BLPOP": _pair,
     "BRPOP": _pair,
+    **zset_replies.CALLBACKS,
 }
 
-BY_OPTIONS: Final[dict[str, Callable[[Any, Sequence[Any]], Any]]] = {"HSCAN": _hscan}
+BY_OPTIONS: Final[dict[str, Callable[[Any, Sequence[Any]], Any]]] = {"HSCAN": _hscan, **zset_replies.BY_OPTIONS}
 """The same where the command's options decide."""
 
 _STATUS_OR_NUMBER: Final = frozenset({*_TO_OK, "INCRBY", "DECRBY", "DEL", "GETDEL", "APPEND"})

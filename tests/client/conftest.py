@@ -54,6 +54,9 @@ class AwaitedClient:
     def sscan_iter(self, *args: Any, **kwargs: Any) -> Any:
         return self._collected(self._client.sscan_iter(*args, **kwargs))
 
+    def zscan_iter(self, *args: Any, **kwargs: Any) -> Any:
+        return self._collected(self._client.zscan_iter(*args, **kwargs))
+
     def pipeline(self, *args: Any, **kwargs: Any) -> Any:
         pipeline = self._client.pipeline(*args, **kwargs)
         execute = pipeline.execute

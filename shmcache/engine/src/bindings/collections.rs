@@ -14,12 +14,12 @@ use pyo3::prelude::*;
 use smallvec::SmallVec;
 
 /// A copy of a value; most compact ones need no allocation.
-type Copy = SmallVec<[u8; 512]>;
+pub(super) type Copy = SmallVec<[u8; 512]>;
 
 /// A root may be replaced under a reader's hands this often before the owner is asked.
 const TRIES: usize = 8;
 
-enum Found {
+pub(super) enum Found {
     /// The key has another kind of value.
     Wrong,
     Nothing,
@@ -40,7 +40,7 @@ fn copy_entry(shard: &ShardReader, hash: u64, key: &[u8], copy: &mut Copy) -> Re
 }
 
 #[inline]
-fn find(shard: &ShardReader, key: &[u8], kind: Kind, name: &[u8], copy: &mut Copy) -> Result<Found, Unread> {
+pub(super) fn find(shard: &ShardReader, key: &[u8], kind: Kind, name: &[u8], copy: &mut Copy) -> Result<Found, Unread> {
     let hash = shard.hash(key);
     for _ in 0..TRIES {
         let found = copy_entry(shard, hash, key, copy)?;

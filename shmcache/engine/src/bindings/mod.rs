@@ -7,6 +7,7 @@ mod log;
 mod owner;
 mod packing;
 mod reader;
+mod zsets;
 
 use crate::commands::events::EVENTS;
 use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};

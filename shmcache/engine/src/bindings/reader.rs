@@ -141,6 +141,11 @@ impl PyReader {
     }
 
     #[pyo3(signature = (key, member, /))]
+    fn zscore(&self, py: Python, key: &Bound<PyAny>, member: &Bound<PyAny>) -> PyResult<Option<f64>> {
+        self.find_score(py, key, member)
+    }
+
+    #[pyo3(signature = (key, member, /))]
     fn sismember<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, member: &Bound<'py, PyAny>) -> PyResult<u8> {
         Ok(self.find_member(py, key, member)? as u8)
     }

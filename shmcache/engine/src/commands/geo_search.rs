@@ -26,12 +26,12 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
     match command {
         Command::Geoadd => add(owner, args, out),
         Command::Geosearchstore => {
-            let query = Query::parse(owner, command, args[2], &args[3..])?;
+            let query = Query::parse(owner, command, args, 2)?;
             let found = find(owner, args[2], &query)?;
             store(owner, args[1], &query, found, out)
         }
         _ => {
-            let query = Query::parse(owner, command, args[1], &args[2..])?;
+            let query = Query::parse(owner, command, args, 1)?;
             let found = find(owner, args[1], &query)?;
             match query.target {
                 Some(target) => {
@@ -48,7 +48,7 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
 }
 
 pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: &mut S) -> Result<(), Fail> {
-    let query = Query::parse(view, command, args[1], &args[2..])?;
+    let query = Query::parse(view, command, args, 1)?;
     let found = find(view, args[1], &query)?;
     write(&query, &found, out);
     Ok(())
@@ -145,9 +145,10 @@ fn box_arg(width: &[u8], height: &[u8], unit: &[u8]) -> Result<(Shape, f64), Fai
 }
 
 impl<'a> Query<'a> {
-    /// `args` are those behind the key.
-    fn parse<V: View>(view: &mut V, command: Command, key: &[u8], args: &[&'a [u8]]) -> Result<Query<'a>, Fail> {
+    /// The key to search is argument number `key_at`; behind it stands what is asked.
+    fn parse<V: View>(view: &mut V, command: Command, all: &[&'a [u8]], key_at: usize) -> Result<Query<'a>, Fail> {
         use Command::*;
+        let (key, args) = (all[key_at], &all[key_at + 1..]);
         let exists = look(view, key, |ranked| ranked.len())? > 0;
         let (mut center, mut shape) = (None, None);
         let mut from_given = false;
@@ -252,7 +253,7 @@ impl<'a> Query<'a> {
                 "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
-        let name = if stores { "geosearchstore" } else { "geosearch" };
+        let name = String::from_utf8_lossy(all[0]);
         if searches && !from_given {
             return Err(Fail::err(format!("exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}")));
         }

@@ -258,8 +258,8 @@ fn intersection<'a>(owner: &'a Owner, sources: &[Source], options: &Options) -> 
     let common = first.each(owner).filter_map(|(score, member)| {
         let mut sum = finite_or_zero(score * weight);
         for (scores, weight) in &others {
-            let score = finite_or_zero(scores.get(owner, member)? * weight);
-            sum = options.aggregate.of(sum, score);
+            // As in Redis a product that is no number counts as zero for the first alone; of the others it makes the sum zero.
+            sum = options.aggregate.of(sum, scores.get(owner, member)? * weight);
         }
         Some((sum, member))
     });

@@ -79,24 +79,26 @@ impl Order {
             };
             (block, index) = (last, self.blocks[last].len());
         }
-        let items = &mut self.blocks[block];
-        items.insert(index, item);
-        if items.len() > BLOCK {
-            // At the ends, where queues grow, a full block stays full.
-            let cut = if index + 1 == items.len() && block + 1 == self.lengths.len() {
-                items.len() - 1
-            } else if index == 0 && block == 0 {
-                1
-            } else {
-                items.len() / 2
-            };
-            let rest = items.split_off(cut);
-            self.lengths[block] = items.len() as u32;
+        if self.blocks[block].len() == BLOCK {
+            // Before it would grow: its memory never exceeds what a full one takes.
+            let at_end = index == BLOCK && block + 1 == self.blocks.len();
+            if at_end || (index == 0 && block == 0) {
+                // At the ends, where queues grow, a full block stays full.
+                let place = block + at_end as usize;
+                self.blocks.insert(place, vec![item]);
+                self.lengths.insert(place, 1);
+                return;
+            }
+            let rest = self.blocks[block].split_off(BLOCK / 2);
+            self.lengths[block] = (BLOCK / 2) as u32;
             self.lengths.insert(block + 1, rest.len() as u32);
             self.blocks.insert(block + 1, rest);
-        } else {
-            self.lengths[block] = items.len() as u32;
+            if index > BLOCK / 2 {
+                (block, index) = (block + 1, index - BLOCK / 2);
+            }
         }
+        self.blocks[block].insert(index, item);
+        self.lengths[block] = self.blocks[block].len() as u32;
     }
 
     pub fn remove(&mut self, position: Position) -> Item {
