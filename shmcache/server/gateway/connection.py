@@ -274,6 +274,8 @@ class Connection(asyncio.Protocol):
         gateway = self.gateway
         if gateway.monitors and row is not None and "nomonitor" not in row.flags:
             gateway.show(self, args)
+        if not gateway.slowlog.threshold_us and row is not None and (row.local or row.handler is not None) and row.name != "SLOWLOG":
+            gateway.slowlog.note(0.0, args, self.peer, self.name)
         if self.mute_next:
             self.mute_next -= 1
             self.muted = bool(self.mute_next)
