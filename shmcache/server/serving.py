@@ -97,6 +97,8 @@ class Service:
                         continue
             # Unfinished housekeeping goes on when nothing waits, and soon if there is no end of messages.
             more = tick()
+            # What expired is in the log, too.
+            replicating.ring_tailers()
             flags = _NOW if more else 0
             due = now() + (TICK_MS_UNFINISHED if more else TICK_MS_BUSY) * 1_000_000
             self._connections.update()

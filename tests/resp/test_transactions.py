@@ -3,6 +3,8 @@
 import pytest
 import redis
 
+from tests.support.instance import wait_until
+
 
 def test_all_or_in_order(client):
     pipe = client.pipeline()
@@ -69,3 +71,45 @@ def test_wire(wire):
     # In one packet: WATCH, a change of one's own, EXEC -> nil array.
     one.ask(b"WATCH ta\r\nSET ta 5\r\nMULTI\r\nGET ta\r\nEXEC\r\n", b"+OK\r\n+OK\r\n+OK\r\n+QUEUED\r\n*-1\r\n")
     one.ask(b"RESET\r\n", b"+RESET\r\n")
+
+
+def test_watch_sees_what_stamps_do_not(client, instance):
+    """A missing key that was there for a while; keys of other shards; but not a missing key that stays missing."""
+    with redis.Redis(port=instance.resp_port) as other:
+
+        def outcome(change, *watched):
+            with client.pipeline() as pipe:
+                pipe.watch(*watched)
+                change()
+                pipe.multi()
+                pipe.set("{done}", 1)
+                try:
+                    return pipe.execute()
+                except redis.WatchError:
+                    return None
+
+        assert outcome(lambda: (other.set("gone", 1), other.delete("gone")), "gone") is None
+        assert outcome(lambda: other.delete("gone"), "gone") == [True]
+        assert outcome(lambda: other.flushall(), "gone") == [True]
+        other.mset({"w1": 1, "w2": 1, "w3": 1})
+        assert outcome(lambda: other.set("w3", 1), "w1", "w2", "w3") is None
+        assert outcome(lambda: other.set("w4", 1), "w1", "w2", "w3") == [True]
+        assert outcome(lambda: other.flushall(), "w1", "w2", "w3") is None
+        other.set("w1", 1, px=30)
+        assert outcome(lambda: wait_until(lambda: not other.exists("w1")), "w1") is None
+
+
+def test_slow_log(client):
+    """By what the gateway waited for; with threshold 0 everything."""
+    client.config_set("slowlog-log-slower-than", 0)
+    try:
+        client.slowlog_reset()
+        client.set("slow", 1)
+        client.get("slow")
+        assert [entry["command"] for entry in client.slowlog_get(10)][:2] == [b"GET slow", b"SET slow 1"]
+    finally:
+        client.config_set("slowlog-log-slower-than", 10_000_000)
+    client.slowlog_reset()
+    client.set("quick", 1)
+    assert client.slowlog_len() == 0
+    client.config_set("slowlog-log-slower-than", 10_000)

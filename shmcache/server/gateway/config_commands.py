@@ -266,7 +266,7 @@ async def _apply(client: Connection, wanted: dict[str, Any]) -> None:
             case "timeout":
                 gateway.timeout_s = value
             case "slowlog-log-slower-than":
-                gateway.slowlog.threshold_us = value
+                gateway.note_slower_than(value)
             case "slowlog-max-len":
                 gateway.slowlog.length_max = value
             case "tracking-table-max-keys":

@@ -279,6 +279,7 @@ class Connection(asyncio.Protocol):
             # There is no map to go by: wait for the instance first.
             return self._begin(gateway.command_steps(args), encode)
         if row.blocking:
+            self.last_command, self._last_read = row.name, b""
             return self._begin(blocking.wait(self, row, args), encode)
         slots = gateway.slots
         if row.single:
@@ -312,6 +313,8 @@ class Connection(asyncio.Protocol):
     def _step_carefully(self, row: Row | None, args: Command, attachment: Attachment | None) -> bool:
         """What only holds in some states; whether that was all."""
         gateway = self.gateway
+        if not gateway.slowlog.threshold_us and row is not None and (row.local or row.handler is not None) and row.name != "SLOWLOG":
+            gateway.slowlog.note(0.0, args, self.peer, self.name)
         if self.mute_next:
             self.mute_next -= 1
             self.muted = bool(self.mute_next)

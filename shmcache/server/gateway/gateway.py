@@ -14,6 +14,7 @@ from ...client.session import command_steps
 from ...errors import InstanceNotFound, Unavailable
 from ...limits import RESP_PUSHED_BYTES_MAX, RESP_TIMEOUT_S
 from ...protocol.commands import SlotMap
+from . import watching
 from .acl.guard import Guard
 from .blocking import Waiters
 from .changes import Changes
@@ -45,6 +46,7 @@ class Gateway:
         self.touched: set[Connection] = set()
         self.monitors: set[Connection] = set()
         self.is_careful = False
+        self._paused_until = 0.0
         self.clients_max: int = settings["clients_max"]
         self.timeout_s: int = settings["timeout_s"]
         self.output_bytes_max: int = settings["output_bytes"]
@@ -58,9 +60,10 @@ class Gateway:
         self.commands = self.connections = self.rejected = self.bytes_in = self.bytes_out = 0
         self.errors = ERRORS
         self.slowlog = SlowLog()
+        self.lanes.slow = self._slow
+        self.note_slower_than(self.slowlog.threshold_us)
         self.rates: deque[tuple[float, int]] = deque([(loop.time(), 0)], 16)
         self._next_id = (settings["number"] << 48) + 1
-        self._paused_until = 0.0
         self._paused_all = False
         self._released: asyncio.Future[None] | None = None
         self.has_keeper: bool = settings["has_keeper"]
@@ -120,13 +123,24 @@ class Gateway:
     def forget(self, connection: "Connection") -> None:
         self.clients.pop(connection.id, None)
         self.tracking.leave(connection)
+        watching.forget(connection)
         if connection in self.monitors:
             self.monitors.discard(connection)
             self.refresh()
 
     def refresh(self) -> None:
         """After any change of what concerns all connections."""
-        self.is_careful = bool(self.monitors) or self._paused_until > self.loop.time()
+        self.is_careful = bool(self.monitors) or self._paused_until > self.loop.time() or self.slowlog.threshold_us == 0
+
+    def note_slower_than(self, threshold_us: int) -> None:
+        """Microseconds from which on the slow log has a command; negative: none."""
+        self.slowlog.threshold_us = threshold_us
+        self.lanes.slow_s = threshold_us / 1e6 if threshold_us >= 0 else float("inf")
+        self.refresh()
+
+    def _slow(self, seconds: float, payload: bytes, items: list[Any]) -> None:
+        found = [getattr(item[1], "connection", None) for item in items if type(item) is tuple]
+        self.slowlog.note_message(seconds, payload, list(dict.fromkeys(one for one in found if one is not None)))
 
     def show(self, connection: "Connection", args: list[Any]) -> None:
         """Tell those who monitor."""

@@ -75,6 +75,9 @@ class Lanes:
         self._reviewing = False
         self.batches = self.commands = 0
         self.tasks: set[asyncio.Task[None]] = set()
+        self.slow_s = float("inf")
+        """Messages that take longer are told to `slow`."""
+        self.slow: Callable[[float, bytes, list[Any]], None] = lambda seconds, payload, items: None
 
     def add(self, shard: int, slot: int, commands: list[Any], sink: Sink) -> None:
         """Send commands with what else goes to that shard in this turn of the loop. At most BATCH_COMMANDS_MAX."""
@@ -316,6 +319,9 @@ class _Lane:
     def _finish(self) -> None:
         request, items, lanes = self.request, self.items, self.lanes
         assert request is not None
+        if (took := _clock() - self.deadline.at + RESP_TIMEOUT_S) >= lanes.slow_s:
+            known = [] if type(items) is Group or self.has_packed else items
+            lanes.slow(took, request.payload, known)  # type: ignore[arg-type]
         if self.has_packed:
             if type(request.outcome) is bytes and (done := distribute(items, request.outcome)):  # type: ignore[arg-type]
                 lanes.commands += done

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from ...errors import CommandFailed, ResponseError
+from . import watching
 from .acl.guard import HELLO_FIRST
 from .arguments import integer
 from .replies import Push
@@ -101,7 +102,8 @@ def quit_(client: Any, args: list[bytes]) -> Any:
 
 @command("RESET", 1, "Forget what this connection has set.", *_SET_FAST, "noscript", "no_auth", always=True, at_once=True)
 def reset(client: Any, args: list[bytes]) -> Any:
-    client.transaction = client.watched = None
+    client.transaction = None
+    watching.forget(client)
     if client.subscriber is not None:
         client.subscriber.close()
         client.subscriber = None

@@ -1,10 +1,19 @@
-"""SLOWLOG: the latest commands that took long. No I/O."""
+"""SLOWLOG: the latest commands that took long. No I/O.
+
+The time is what the gateway waited for the shard's reply: that of the message which the command was part of. Those of which there is none (reads
+out of shared memory, what the gateway answers itself) are noted if everything is to be noted (threshold 0).
+"""
 
 import time
 from collections import deque
 from typing import Any
 
+import msgpack
+
 from ...limits import RESP_SLOWLOG_ENTRIES_MAX, RESP_SLOWLOG_WORD_BYTES_MAX, RESP_SLOWLOG_WORDS_MAX
+
+_INNER = frozenset({b"CHECKSTAMP", b"KEYSTAMP"})
+"""Commands that the gateway adds."""
 
 
 class SlowLog:
@@ -33,6 +42,17 @@ class SlowLog:
         if 0 <= self.threshold_us <= took_us:
             self._entries.appendleft([self._next, int(time.time()), took_us, _shortened(args), peer.encode(), name])
             self._next += 1
+
+    def note_message(self, seconds: float, payload: bytes, clients: list[Any]) -> None:
+        """The commands of one message to a shard. `clients`: the connections that they are of, as far as they are known."""
+        try:
+            commands = msgpack.unpackb(payload, raw=True)[-(self.length_max or 1) :]
+        except Exception:
+            return
+        client = clients[0] if len(clients) == 1 else None
+        for args in commands:
+            if bytes(args[0]) not in _INNER:
+                self.note(seconds, args, client.peer if client is not None else "", client.name if client is not None else b"")
 
     def newest(self, most: int) -> list[list[Any]]:
         """-1: all."""

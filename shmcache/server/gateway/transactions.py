@@ -47,7 +47,8 @@ def queue(client: Any, row: Row | None, args: list[Any]) -> Any:
     transaction: Transaction = client.transaction
     if row is not None and row.name == "EXEC":
         # It has arguments; it ends the transaction all the same.
-        client.transaction = client.watched = None
+        client.transaction = None
+        watching.forget(client)
         client.refresh()
         return ResponseError("EXECABORT", f"Transaction discarded because of: {wrong_arity('exec').message}")
     error: Exception | None = None
@@ -80,7 +81,8 @@ def multi(client: Any, args: list[bytes]) -> Any:
 def discard(client: Any, args: list[bytes]) -> Any:
     if client.transaction is None:
         raise CommandFailed("ERR", "DISCARD without MULTI")
-    client.transaction = client.watched = None
+    client.transaction = None
+    watching.forget(client)
     client.refresh()
     return "OK"
 
@@ -89,17 +91,15 @@ def discard(client: Any, args: list[bytes]) -> Any:
 async def watch(client: Any, args: list[bytes]) -> Any:
     if client.transaction is not None:
         raise CommandFailed("ERR", "WATCH inside MULTI is not allowed")
-    watched: dict[bytes, int] = client.watched or {}
-    fresh = [key for key in dict.fromkeys(args[1:]) if key not in watched]
-    if fresh:
-        watched |= zip(fresh, await watching.stamps(client.gateway, fresh), strict=True)
-    client.watched = watched
+    if client.watched is None:
+        client.watched = watching.Watched(client.gateway)
+    await client.watched.add(args[1:])
     return "OK"
 
 
 @command("UNWATCH", 1, "Forget what is watched.", *_FLAGS)
 def unwatch(client: Any, args: list[bytes]) -> Any:
-    client.watched = None
+    watching.forget(client)
     return "OK"
 
 
@@ -108,10 +108,14 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     transaction, watched = client.transaction, client.watched or {}
     if transaction is None:
         raise CommandFailed("ERR", "EXEC without MULTI")
-    client.transaction = client.watched = None
+    is_touched = bool(watched) and watched.is_touched()
+    client.transaction = None
+    watching.forget(client)
     client.refresh()
     if transaction.is_broken:
         raise ResponseError("EXECABORT", "Transaction discarded because of previous errors.")
+    if is_touched:
+        return NIL_ARRAY
     gateway = client.gateway
     refused = _refused(client, transaction)
     engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]

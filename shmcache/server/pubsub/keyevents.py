@@ -69,6 +69,22 @@ def events_of(record: LogRecord, letters: str) -> list[tuple[bytes, bytes]]:
     return [m for m in messages if len(m[0]) <= CHANNEL_NAME_BYTES_MAX and END not in m[0]]
 
 
+def messages_of(records: list[LogRecord], letters: str) -> list[tuple[bytes, bytes]]:
+    """Those of whole groups, in order. A renamed key is written before the old one is deleted, but told of after it."""
+    messages: list[tuple[bytes, bytes]] = []
+    renamed: list[tuple[bytes, bytes]] = []
+    for record in records:
+        found = events_of(record, letters)
+        if record.event == "rename" and record.kind != "delete" and found:
+            renamed = found
+            continue
+        messages += found
+        if renamed and record.kind == "delete" and not record.key.startswith(PART_PREFIX):
+            messages += renamed
+            renamed = []
+    return messages + renamed
+
+
 class LogEvents:
     """The write logs of all shards, from the moment on at which each was first seen."""
 
@@ -104,8 +120,7 @@ class LogEvents:
                     messages.append((INVALIDATE_CHANNEL, b""))
                 continue
             if data:
-                for record in decode_records(data):
-                    messages += events_of(record, self.letters)
+                messages += messages_of(decode_records(data), self.letters)
         return messages
 
     def close(self) -> None:
