@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
     def _go_short(self, data: bytes) -> bytes:
         """Have the engine answer the reads at the front, and pack what follows for the shards; what is left."""
         gateway = self.gateway
-        attachment = gateway.attachment()
+        attachment = gateway.attachment_lately(self.heard)
         if attachment is None:
             return data
         size, is_resp3 = len(data), self.resp == 3
@@ -372,6 +372,17 @@ class Connection(asyncio.Protocol):
     def deliver(self) -> None:
         """Some of the replies that were waited for are there."""
         pending, out = self.pending, self.out
+        if len(pending) == 1 and not (self.busy or self.backlog or out or self._is_paused or self._has_ended or self._complaint or self.is_closing):
+            # What it nearly always is.
+            data = pending[0].data
+            if data is not None:
+                pending.clear()
+                self._owed_bytes = 0
+                self.transport.write(data)
+                self.gateway.bytes_out += len(data)
+                if len(data) > _FLUSH_BYTES:
+                    self._flush()
+            return
         while pending and pending[0].data is not None:
             out.append(pending.popleft().data)  # type: ignore[arg-type]
         if not pending and self._drained is not None and not self._drained.done():
