@@ -50,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.created = self.heard = 0.0
         self.last_command = "NULL"
         self._last_read = b""
+        self._wrote_last = False
+        """The last packet that went the short way began with what goes to the shards."""
         self.commands = self.bytes_in = 0
         self.no_evict = self.no_touch = False
         self.transport: Any = None
@@ -142,26 +144,36 @@ class Connection(asyncio.Protocol):
         attachment = gateway.attachment_lately(self.heard)
         if attachment is None:
             return data
-        size, is_resp3 = len(data), self.resp == 3
-        end = count = 0
-        if not self.pending:
-            replies, end, count = attachment.reader.answer(data, 0, is_resp3, RESP_OUTPUT_HIGH_BYTES)
-            if count:
-                self.out.append(replies)
-                self._write()
-                if self._is_stalled:
-                    size = end
         packer = gateway.packer
         assert packer is not None
-        begin = end
+        size, is_resp3 = len(data), self.resp == 3
+        end = begin = count = 0
+        # What the last packet began with tells what is tried first.
+        reads_next = not self._wrote_last
         while end < size:
-            end, parts, order = packer.pack(data, begin, is_resp3, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
-            if end == begin:
+            may_read = not self.pending
+            if may_read and reads_next:
+                replies, end, answered = attachment.reader.answer(data, begin, is_resp3, RESP_OUTPUT_HIGH_BYTES)
+                if answered:
+                    self._wrote_last = False
+                    count += answered
+                    self.out.append(replies)
+                    self._write()
+                    begin = end
+                    if end == size or self._is_stalled:
+                        break
+                may_read = False
+            end, parts, order = packer.pack(data, begin, is_resp3, may_read, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
+            if end > begin:
+                self._wrote_last = True
+                add_packed(self, parts, order)
+                count += len(order) // 2 if order is not None else parts[0][2]
+                self._owed_bytes += end - begin
+                begin = end
+            elif not may_read:
                 break
-            add_packed(self, parts, order)
-            count += len(order) // 2 if order is not None else parts[0][2]
-            self._owed_bytes += end - begin
-            begin = end
+            else:
+                reads_next = True
         if not count:
             return data
         self.commands += count
