@@ -160,6 +160,13 @@ class Owner:
         """
     def command(self, *args: bytes | str | int | float) -> Any:
         """Run one command and return its result as Python objects (a status is a `str`). Raises `CommandError`."""
+    def begin_group(self) -> None:
+        """Open a group: what `command` writes from now on is one atomic record of the log when the group is committed, and seen by nobody else
+        before. Raises `EngineError` if one is open. Neither `execute` with FLAG_TRANSACTION nor `tick` nor `apply` may come before it is closed."""
+    def commit_group(self) -> None:
+        """Make the group's writes real, all or none. Raises `CommandError` (then nothing of it was done)."""
+    def abandon_group(self) -> None:
+        """Forget the group's writes; nothing happens if none is open."""
     def tick(self, budget_us: int = 1000) -> bool:
         """Heartbeat and a slice of housekeeping: reclaim expired entries, age marks, step compaction.
         Call it between batches and at least every 100 ms. True if there is more to do at once."""
@@ -168,7 +175,11 @@ class Owner:
 
         `replica` (bool): commands flagged `write` are answered READONLY; the shard neither expires nor evicts by itself, and `apply` may go beyond
         memory_bytes. `node` (0..511): own number among several writers; 0, the only writer, remembers no deletions. `tombstone_life_ms` (1 ms to
-        30 days, default 1 h): how long deletions are remembered with a node other than 0. Raises `EngineError`.
+        30 days, default 1 h): how long deletions are remembered with a node other than 0.
+
+        Not kept in the region: `hash_compact_entries`, `hash_compact_bytes`, and the same for list, set and zset: up to here a collection is one compact
+        entry (0 to 65536 elements; 0 to 65522 bytes of each field, value or member). A collection changes its form with its next write, and large ones
+        stay large. Raises `EngineError`.
         """
     def set_primary(self, address: str) -> None:
         """Where a refused write is sent: text of up to 256 bytes for the READONLY error. Not kept in the region."""
@@ -227,6 +238,10 @@ class Reader:
         """Value or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
     def mget(self, keys: Sequence[bytes | str | int]) -> list[Any]:
         """Values in order, None for a missing key."""
+    def hget(self, key: bytes | str | int, field: bytes | str | int) -> Any:
+        """A hash's field or None. Raises `Busy`, `Retired`, `CommandError` (WRONGTYPE)."""
+    def sismember(self, key: bytes | str | int, member: bytes | str | int) -> int:
+        """1 if it is a member of the set, else 0. Raises as `hget`."""
     def get_stamped(self, key: bytes | str | int) -> tuple[Any, int] | None:
         """(value, stamp) of one consistent entry."""
     def command(self, *args: bytes | str | int | float) -> Any:
@@ -330,6 +345,10 @@ class LogRecord(NamedTuple):
 
 def decode_records(records: bytes) -> list[LogRecord]:
     """Decode and checksum what `LogTailer.poll` returned. Raises `EngineError` with the offset of a corrupt record."""
+
+def decode_changes(records: bytes) -> list[tuple[int, bytes, int]]:
+    """(what, key, stamp) of each record that `LogTailer.poll` returned, without its value: what is 1 for a written key, 2 for a flush (its key is
+    empty), 0 for any other change (deleted, expired, evicted, a new deadline). Parts of large collections are left out. Raises as `decode_records`."""
 
 def split_records(records: bytes, slots: bytes, shards: int, drop_node: int = 0) -> list[bytes]:
     """Divide log records among the receiver's shards by `slots` (16384 little-endian uint16, slot -> shard); one `bytes` for each, order kept.

@@ -1,5 +1,7 @@
 """The asyncio client: `async with shmcache.aio.connect() as cache: await cache.get("k")`."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +14,7 @@ from .client.loop import LoopChannels
 from .client.options import NO_OPTIONS, RequestOptions
 from .client.pipeline import PipelineCore
 from .client.pubsub_aio import PubSub
+from .client.waiting import pauses, seconds_of
 from .limits import CLIENT_TIMEOUT_S
 from .protocol.needs import Ack
 
@@ -45,6 +48,17 @@ class Client(ClientCore):
 
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Coroutine[Any, Any, Any]:
         return self._run_async(args, timeout)
+
+    async def _run_waiting(self, args: tuple[Any, ...]) -> Any:
+        seconds = seconds_of(args)
+        until = time.monotonic() + seconds if seconds else float("inf")
+        for pause in pauses():
+            result = await self._run_async(args, None)
+            left = until - time.monotonic()
+            if result is not None or left <= 0:
+                break
+            await asyncio.sleep(min(pause, left))
+        return result
 
     def _ask_hub(
         self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None
@@ -115,6 +129,28 @@ class Client(ClientCore):
             cursor, keys = await self.scan(cursor, match, count, _type)
             for key in keys:
                 yield key
+            if cursor == 0:
+                return
+
+    async def hscan_iter(
+        self, name: Key, match: Key | None = None, count: int | None = None, no_values: bool | None = None
+    ) -> AsyncIterator[Any]:
+        """All fields and values that match, or all fields, by HSCAN."""
+        cursor = 0
+        while True:
+            cursor, found = await self.hscan(name, cursor, match, count, no_values)
+            for item in found if no_values else found.items():
+                yield item
+            if cursor == 0:
+                return
+
+    async def sscan_iter(self, name: Key, match: Key | None = None, count: int | None = None) -> AsyncIterator[Any]:
+        """All members that match, by SSCAN."""
+        cursor = 0
+        while True:
+            cursor, members = await self.sscan(name, cursor, match, count)
+            for member in members:
+                yield member
             if cursor == 0:
                 return
 

@@ -14,7 +14,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from .collection_options import CollectionsConfig
 from .errors import ConfigError
+from .option_values import format_size, parse_size
 from .options import (
     ChannelsConfig,
     InstanceConfig,
@@ -26,8 +28,6 @@ from .options import (
     PersistenceConfig,
     ReplicationConfig,
     SecurityConfig,
-    format_size,
-    parse_size,
 )
 from .resp_options import RespConfig
 
@@ -41,6 +41,7 @@ class Config(BaseModel):
 
     instance: InstanceConfig = InstanceConfig()
     memory: MemoryConfig = MemoryConfig()
+    collections: CollectionsConfig = CollectionsConfig()
     network: NetworkConfig = NetworkConfig()
     replication: ReplicationConfig = ReplicationConfig()
     persistence: PersistenceConfig = PersistenceConfig()

@@ -319,8 +319,50 @@ RESP_SLOWLOG_WORDS_MAX: Final = 32
 RESP_SLOWLOG_WORD_BYTES_MAX: Final = 128
 RESP_QUEUED_COMMANDS_MAX: Final = 100_000
 """Commands of one MULTI."""
+RESP_LOG_BYTES_MAX: Final = 256 * 1024
+"""Of one shard's write log in one turn of a gateway's loop."""
+RESP_LOG_LOOK_MS: Final = 100
+"""A gateway that waits for changes looks at the logs so often even if no worker rings: one that was killed cannot."""
+RESP_LOG_BLIND_MS: Final = 20
+"""So often it looks at the keys themselves when a log has no place for one more reader."""
+RESP_LOG_LINGER_S: Final = 2.0
+"""How long the logs are still read after nobody needs them any more."""
+RESP_TRIES_MAX: Final = 64
+"""Waiting clients of one key that are tried in one message."""
+RESP_TRACKED_KEYS_MAX: Final = 1_000_000
+"""Keys of which a gateway remembers who read them; with more the oldest are said to be invalid (CONFIG SET tracking-table-max-keys)."""
+RESP_TRACKING_PREFIXES_MAX: Final = 10_000
+"""CLIENT TRACKING ON BCAST PREFIX ...: of one client."""
 
 assert RESP_OUTPUT_HIGH_BYTES < RESP_PUSHED_BYTES_MAX
+
+# --- scripts ----------------------------------------------------------------------------------------
+SCRIPT_BYTES_MAX: Final = 1 << 20
+"""Text of one script or library."""
+SCRIPTS_MAX: Final = 10_000
+"""Scripts that a worker keeps; with more those that have not been used for longest go."""
+SCRIPTS_BYTES_MAX: Final = 32 << 20
+"""Their texts together."""
+SCRIPT_MEMORY_BYTES_MAX: Final = 64 << 20
+"""What Lua may use in one worker: all scripts that it keeps, and what the one that runs makes."""
+SCRIPT_HOOK_INSTRUCTIONS: Final = 10_000
+"""Instructions of Lua between two looks at the clock."""
+SCRIPT_GRACE_S: Final = 1.0
+"""A script that does not end by itself so long after its time (it is inside one function of Lua) ends with its worker, which is started again."""
+SCRIPT_NOTICE_S: Final = 0.05
+"""A script that runs for longer can be found, and ended, by SCRIPT KILL."""
+SCRIPT_RESULT_ITEMS_MAX: Final = 1_000_000
+"""Elements of a script's result, all levels together."""
+SCRIPT_RESULT_BYTES_MAX: Final = 64 << 20
+SCRIPT_DEPTH_MAX: Final = 100
+"""Levels of a script's result, or of what cjson and cmsgpack are given."""
+SCRIPT_PATTERN_BYTES_MAX: Final = 4_096
+"""A pattern for string.find and its like: Lua matches it recursively."""
+SCRIPT_COROUTINES_NESTED_MAX: Final = 50
+"""Coroutines that resume each other."""
+LIBRARIES_MAX: Final = 1_000
+LIBRARIES_BYTES_MAX: Final = 16 << 20
+"""Texts of all libraries of functions together."""
 
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30
@@ -339,3 +381,28 @@ REDIS_TIMEOUT_S: Final = 30.0
 
 assert IMPORT_BATCH_COMMANDS <= CLIENT_BATCH_COMMANDS_MAX
 assert IMPORT_BATCH_BYTES <= REQUEST_BYTES_SOFT_MAX
+
+# Users of the RESP port.
+ACL_USERS_MAX: Final = 10_000
+ACL_RULES_MAX: Final = 1_000
+"""Rules on commands, keys and channels of one user, or of one of its selectors."""
+ACL_SELECTORS_MAX: Final = 32
+ACL_PASSWORDS_MAX: Final = 32
+ACL_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+ACL_LOG_ENTRIES: Final = 128
+ACL_LOG_ENTRIES_MAX: Final = 10_000
+ACL_LOG_SHOWN: Final = 10
+ACL_LOG_OBJECT_CHARS_MAX: Final = 128
+ACL_GENPASS_BITS_MAX: Final = 4_096
+RESP_LOGIN_ARGUMENTS_MAX: Final = 10
+"""Arguments of a request of a client that has not logged in yet."""
+RESP_LOGIN_BULK_BYTES_MAX: Final = 16 * 1024
+"""Bytes of one of them."""
+RESP_SECRET_BYTES_MAX: Final = 4_096
+RESP_HANDSHAKE_S_MAX: Final = 10.0
+"""For a TLS handshake of the RESP port."""
+# --- collections ------------------------------------------------------------------------------------
+COMPACT_ENTRIES_MAX: Final = 65_536
+"""Elements of a compact collection, whatever is configured: it is written anew with every change."""
+COMPACT_BYTES_MAX: Final = 65_522
+"""Bytes of its fields, values and members: as many as an element of a large one may have."""

@@ -1,13 +1,13 @@
 """Every option of a server, declared once: group, name, type, unit, default, meaning. `config` reads them."""
 
-import datetime
 import re
-from typing import Annotated, Final, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from .errors import ConfigError
 from .limits import CHANNEL_MESSAGE_BYTES_MAX, CHANNEL_UPSTREAMS_MAX, PEERS_MAX, REPLICAS_MAX
+from .option_values import NOTIFY_LETTERS, Duration, Moment, Size, TextList, is_tcp
 from .protocol.directory import ROUTER_ENDPOINTS_MAX, SHARDS_MAX
 from .protocol.names import check_address, check_instance_name
 from .protocol.needs import parse_ack
@@ -22,81 +22,6 @@ POLICIES = (
     "volatile-random",
     "volatile-ttl",
 )
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
-_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def parse_size(value: object) -> object:
-    """Bytes of "4GB", "512 MiB", "65536" (powers of 1024, as in Redis). What is not text is left to the type
-    check.
-    """
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("expected a size such as 512MB or 4GB")
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
-
-
-def format_size(size_bytes: float) -> str:
-    """ "4.0 GB" for people; the unit is a power of 1024."""
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if abs(size_bytes) < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} TB"
-
-
-def _parse_list(value: object) -> object:
-    return (
-        tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-    )
-
-
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?")
-_DURATION_MS: Final = {None: 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def parse_duration(value: object) -> object:
-    """Milliseconds of "300s", "5m", "1h", "250" (ms). What is not text is left to the type check."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("expected a duration such as 300s, 5m or 1h")
-    return int(float(match[1]) * _DURATION_MS[match[2]])
-
-
-def parse_time(value: object) -> object:
-    """Unix milliseconds of "2026-11-24T18:00:00Z" (without a zone: UTC) or of a number of seconds. What is not text is left to the type check."""
-    if not isinstance(value, str):
-        return value
-    if not value.strip():
-        return 0
-    try:
-        return int(float(value) * 1000)
-    except ValueError:
-        pass
-    try:
-        found = datetime.datetime.fromisoformat(value.strip())
-    except ValueError:
-        raise ValueError("expected a time such as 2026-11-24T18:00:00Z, or unix seconds") from None
-    return int((found if found.tzinfo else found.replace(tzinfo=datetime.UTC)).timestamp() * 1000)
-
-
-Duration = Annotated[int, BeforeValidator(parse_duration)]
-Moment = Annotated[int, BeforeValidator(parse_time)]
-Size = Annotated[int, BeforeValidator(parse_size)]
-TextList = Annotated[tuple[str, ...], BeforeValidator(_parse_list)]
-
-
-NOTIFY_LETTERS: Final = "KEg$xeAI"
-
-
-def is_tcp(endpoint: str) -> bool:
-    """Whether it is tcp://HOST:PORT."""
-    match = re.fullmatch(r"tcp://(?:\[[0-9a-fA-F:]+\]|[^:/\s]+):(\d{1,5})", endpoint)
-    return match is not None and int(match[1]) <= 65535 and len(endpoint) <= 120
 
 
 class Group(BaseModel):
@@ -232,6 +157,13 @@ class LimitsConfig(Group):
         ge=1,
         description="Requests for one shard that the router holds unanswered.",
         json_schema_extra={"unit": "requests"},
+    )
+    script_time: int = Field(
+        default=4_000,
+        ge=10,
+        le=600_000,
+        description="How long a script (EVAL, FCALL) may run: its shard does nothing else meanwhile. Calls time out after 5 s, so more needs clients that wait longer.",
+        json_schema_extra={"unit": "ms"},
     )
     unavailable_wait: int = Field(
         default=1_000,
@@ -438,7 +370,7 @@ class ChannelsConfig(Group):
     )
     notify: str = Field(
         default="",
-        description="Events of keys as messages: letters K E g $ x e A as in Redis' notify-keyspace-events, "
+        description="Events of keys as messages: letters K E g $ l s h z x e A as in Redis' notify-keyspace-events, "
         "and I for `__invalidate__`; empty is none.",
     )
 

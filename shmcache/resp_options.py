@@ -1,9 +1,12 @@
 """The options of the RESP port, as `options` declares the others."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from .limits import RESP_CLIENTS_MAX, RESP_PROCESSES_MAX
-from .options import Group, Size, is_tcp
+from .option_values import Size, is_tcp
+from .options import Group
 
 
 class RespConfig(Group):
@@ -30,7 +33,26 @@ class RespConfig(Group):
         json_schema_extra={"unit": "bytes"},
     )
 
-    @field_validator("resp")
+    resp_password: str = Field(
+        default="",
+        description="Password of the user `default`. On the command line every user of the host can read it: rather by the variable or by a file.",
+    )
+    resp_password_file: str = Field(default="", description="File with that password as its only line, mode 0600.")
+    resp_acl_file: str = Field(
+        default="", description="Users and their rules, one `user NAME ...` a line; ACL LOAD reads it again, ACL SAVE replaces it (docs/resp.md)."
+    )
+    resp_protected: bool = Field(
+        default=True, description="Refuse addresses and clients of other hosts as long as the user `default` needs no password."
+    )
+    resp_tls: str = Field(default="", description="The same with TLS, at `HOST:PORT`, or a port of 127.0.0.1; beside `resp` or without it.")
+    resp_tls_cert: str = Field(default="", description="Certificate of the server and those between it and the CA, PEM. Read again when it changes.")
+    resp_tls_key: str = Field(default="", description="Its key, PEM without a passphrase, mode 0600. Read again when it changes.")
+    resp_tls_ca: str = Field(default="", description="Certificates, PEM, of those who sign the certificates of clients; empty: clients show none.")
+    resp_tls_clients: Literal["required", "optional"] = Field(
+        default="required", description="With `resp_tls_ca`: whether a client must show a certificate. One that is wrong is refused either way."
+    )
+
+    @field_validator("resp", "resp_tls")
     @classmethod
     def _resp(cls, value: str) -> str:
         if not value:

@@ -1,5 +1,6 @@
 """The sync client: for threads, forks and everything that may wait."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Set
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -10,7 +11,7 @@ from ..protocol.commands import LOCAL, Args
 from ..protocol.needs import Ack
 from .arguments import Key, Value, key_list, plain
 from .channels import Channels
-from .core import NOT_READ, ClientCore, _not_attached
+from .core import NOT_READ, ClientCore, _no_pair_attached, _not_attached
 from .exchange import Deadline, Request, Step
 from .hub import all_of, hub_steps
 from .options import NO_OPTIONS, RequestOptions
@@ -18,6 +19,7 @@ from .pipeline import PipelineCore
 from .pubsub import PubSub
 from .replies import finish
 from .session import batch_results, has_moved, moved_steps, sole_batch, sole_request, sole_result
+from .waiting import pauses, seconds_of
 
 _Result = TypeVar("_Result")
 
@@ -53,6 +55,20 @@ class Client(ClientCore):
         except (EngineError, CommandError, TypeError):
             return self._run(("MGET", *wanted), timeout)
 
+    def hget(self, name: Key, key: Key, *, timeout: float | None = None) -> Any:
+        """The field's value, None if there is none. On the host: as `get`."""
+        try:
+            return self._reader_hget(name, key)
+        except (EngineError, CommandError, TypeError):
+            return self._run(("HGET", name, key), timeout)
+
+    def sismember(self, name: Key, value: Value, *, timeout: float | None = None) -> Any:
+        """1 if it is a member, else 0. On the host: as `get`."""
+        try:
+            return self._reader_sismember(name, value)
+        except (EngineError, CommandError, TypeError):
+            return self._run(("SISMEMBER", name, value), timeout)
+
     def _run(self, args: tuple[Any, ...], timeout: float | None = None) -> Any:
         args = plain(args)
         if args[0] in LOCAL:
@@ -62,7 +78,18 @@ class Client(ClientCore):
         if request is None:
             return self._drive(self._steps(args, timeout))
         self._channels.ask(self._route, request, self.timeout if timeout is None else timeout)
-        return finish(args[0], sole_result(request), self.decode_responses)
+        return finish(args, sole_result(request), self.decode_responses)
+
+    def _run_waiting(self, args: tuple[Any, ...]) -> Any:
+        seconds = seconds_of(args)
+        until = time.monotonic() + seconds if seconds else float("inf")
+        for pause in pauses():
+            result = self._run(args)
+            left = until - time.monotonic()
+            if result is not None or left <= 0:
+                break
+            time.sleep(min(pause, left))
+        return result
 
     def _ask_hub(self, request: Request, finish: Callable[[list[Any]], Any], timeout: float | None) -> Any:
         if self._hub.ready:
@@ -103,6 +130,7 @@ class Client(ClientCore):
         self._channels = Channels(self._access)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
+        self._reader_hget = self._reader_sismember = _no_pair_attached
         self._route.detach()
 
     def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
@@ -117,6 +145,26 @@ class Client(ClientCore):
         while True:
             cursor, keys = self.scan(cursor, match, count, _type)
             yield from keys
+            if cursor == 0:
+                return
+
+    def hscan_iter(
+        self, name: Key, match: Key | None = None, count: int | None = None, no_values: bool | None = None
+    ) -> Iterator[Any]:
+        """All fields and values that match, or all fields, by HSCAN."""
+        cursor = 0
+        while True:
+            cursor, found = self.hscan(name, cursor, match, count, no_values)
+            yield from found if no_values else found.items()
+            if cursor == 0:
+                return
+
+    def sscan_iter(self, name: Key, match: Key | None = None, count: int | None = None) -> Iterator[Any]:
+        """All members that match, by SSCAN."""
+        cursor = 0
+        while True:
+            cursor, members = self.sscan(name, cursor, match, count)
+            yield from members
             if cursor == 0:
                 return
 

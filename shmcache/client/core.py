@@ -42,6 +42,10 @@ def _not_attached(_key: Any) -> Any:
     raise Retired("not attached yet")
 
 
+def _no_pair_attached(_key: Any, _name: Any) -> Any:
+    raise Retired("not attached yet")
+
+
 NOT_READ = object()
 """No result: the shared memory alone could not answer."""
 
@@ -83,6 +87,7 @@ class ClientCore(CommandMethods, ChannelMethods):
         self._local = isinstance(self._route, LocalRoute)
         self._reader_get = _not_attached
         self._reader_mget = _not_attached
+        self._reader_hget = self._reader_sismember = _no_pair_attached
         _clients.add(self)
 
     def __repr__(self) -> str:
@@ -103,6 +108,7 @@ class ClientCore(CommandMethods, ChannelMethods):
         if view._options.max_staleness is not None:
             # The short way of GET and MGET looks at nothing but the data.
             view._reader_get = view._reader_mget = _not_attached
+            view._reader_hget = view._reader_sismember = _no_pair_attached
         _clients.add(view)
         return view
 
@@ -135,7 +141,7 @@ class ClientCore(CommandMethods, ChannelMethods):
         if args[0] in LOCAL and isinstance(route, LocalRoute) and route.attachment is not None:
             self._check_fresh()
             try:
-                return finish(args[0], read(route.attachment, args), self.decode_responses)
+                return finish(args, read(route.attachment, args), self.decode_responses)
             except EngineError:
                 pass
         return NOT_READ
@@ -155,10 +161,12 @@ class ClientCore(CommandMethods, ChannelMethods):
         else:
             result = yield from command_steps(route, args, deadline, self._options)
         self._use_reader()
-        return finish(args[0], result, self.decode_responses)
+        return finish(args, result, self.decode_responses)
 
     def _use_reader(self) -> None:
         route = self._route
         if isinstance(route, LocalRoute) and route.attachment is not None and self._options.max_staleness is None:
             self._reader_get = route.attachment.reader.get
             self._reader_mget = route.attachment.reader.mget
+            self._reader_hget = route.attachment.reader.hget
+            self._reader_sismember = route.attachment.reader.sismember

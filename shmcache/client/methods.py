@@ -24,11 +24,16 @@ from .arguments import (
     unix_milliseconds,
     unix_seconds,
 )
+from .hash_methods import HashMethods
+from .list_methods import ListMethods
+from .set_methods import SetMethods
+from .value_methods import ValueMethods
+from .waiting import WAITING
 
 Timeout = float | None
 
 
-class CommandMethods:
+class CommandMethods(HashMethods, ListMethods, SetMethods, ValueMethods):
     """Every command that concerns data; the base of both clients and both pipelines."""
 
     __slots__ = ()
@@ -36,11 +41,17 @@ class CommandMethods:
     @abstractmethod
     def _run(self, args: tuple[Any, ...], timeout: Timeout = None) -> Any: ...
 
+    def _run_waiting(self, args: tuple[Any, ...]) -> Any:
+        """Run a command that waits for an element, which says itself how long."""
+        return self._run(args)
+
     def execute_command(self, *args: Any, timeout: Timeout = None) -> Any:
         """Any command by name, as `execute_command("SET", "k", 1)`; results as the methods give them."""
         if not args:
             raise DataError("execute_command needs a command")
         name = args[0].decode() if isinstance(args[0], bytes) else str(args[0])
+        if name.upper() in WAITING and len(args) > 2:
+            return self._run_waiting((name.upper(), *args[1:]))
         return self._run((name.upper(), *args[1:]), timeout)
 
     # --- strings ---------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ class PipelineCore(CommandMethods):
             for number, result in enumerate(results, 1):
                 if isinstance(result, Exception):
                     raise _annotated(result, number, commands[number - 1])
-        return finish_all([command[0] for command in commands], names, results, self._client.decode_responses)
+        return finish_all(commands, names, results, self._client.decode_responses)
 
 
 _NO_ERRORS: Final = frozenset({bytes, str, int, list, type(None)})

@@ -35,6 +35,7 @@ from ..protocol.commands import (
     key_positions,
     lookup,
     plan,
+    request_flags,
     slot_of_key,
     slots_of_keys,
 )
@@ -112,7 +113,7 @@ def _with_options(flags: int, payload: bytes, options: RequestOptions) -> tuple[
 
 def _request(shard: int, slot: int, args: Args, options: RequestOptions) -> Request:
     commands = (args,)
-    flags = frames.READ_ONLY if args[0] in READ_ONLY else 0
+    flags = request_flags(commands, only_reads=args[0] in READ_ONLY)
     flags, payload = _with_options(flags, encode_commands(commands), options)
     return Request(shard, slot, flags, _checked(payload), commands)
 
@@ -272,8 +273,7 @@ def _batch_request(batch: Batch, transaction: bool, options: RequestOptions, wit
     """`with_reads`: a batch that only reads is one."""
     names = {command[0] for command in batch.commands}
     flags = frames.TRANSACTION if transaction else 0
-    if with_reads and names <= READ_ONLY:
-        flags |= frames.READ_ONLY
+    flags |= request_flags(batch.commands, only_reads=with_reads and names <= READ_ONLY)
     payload = encode_commands(batch.commands) if batch.payload is None else batch.payload
     flags, payload = _with_options(flags, _checked(payload), options)
     return Request(batch.shard, batch.slot, flags, payload, batch.commands)

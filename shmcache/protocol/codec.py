@@ -13,6 +13,8 @@ from ..errors import ProtocolError, ResponseError, ShmcacheError, from_refusal, 
 from ..limits import OPTIONS_BYTES_MAX, PACKER_BYTES_MAX
 
 ERROR_EXT: Final = 1
+SET_EXT: Final = 2
+"""The result of a script that is a set: msgpack array of its members."""
 
 _packb = msgpack.packb
 _packer = msgpack.Packer()
@@ -20,6 +22,10 @@ _packer = msgpack.Packer()
 _unpackb = msgpack.unpackb
 _MALFORMED = (ValueError, TypeError, OverflowError, RecursionError)
 """What msgpack raises for bad bytes: its own errors are ValueErrors, an unhashable map key is a TypeError."""
+
+
+class SetReply(list[Any]):
+    """A set as a script returns it, in the order in which it came."""
 
 
 def encode_commands(commands: Sequence[Sequence[Any]]) -> bytes:
@@ -48,7 +54,9 @@ def _decode_error_data(data: bytes) -> tuple[str, str, dict[str, Any]]:
     raise ProtocolError("an error is not [code, message] or [code, message, {fields}]")
 
 
-def _result_ext(code: int, data: bytes) -> ResponseError:
+def _result_ext(code: int, data: bytes) -> Any:
+    if code == SET_EXT:
+        return SetReply(_unpackb(data, ext_hook=_result_ext, strict_map_key=False))
     if code != ERROR_EXT:
         raise ProtocolError(f"unknown ext type {code}")
     return from_reply(*_decode_error_data(data)[:2])
@@ -64,7 +72,7 @@ def _unpack(data: bytes, what: str) -> Any:
 def decode_results(data: bytes) -> list[Any]:
     """The results in order; failed commands are `ResponseError` instances."""
     try:
-        results = _unpackb(data, ext_hook=_result_ext)
+        results = _unpackb(data, ext_hook=_result_ext, strict_map_key=False)
     except _MALFORMED as error:
         raise ProtocolError(f"malformed reply: {error}") from error
     if type(results) is not list:
@@ -99,12 +107,16 @@ def _error_ext(code: str, message: str) -> msgpack.ExtType:
 def _encode_result(result: Any) -> Any:
     if isinstance(result, ResponseError):
         return _error_ext(result.code, result.message)
+    if isinstance(result, SetReply):
+        return msgpack.ExtType(SET_EXT, _packb(list(result), default=_encode_result, strict_types=True))
+    if isinstance(result, tuple):
+        return list(result)
     raise TypeError(f"not a result: {result!r}")
 
 
 def encode_results(results: Sequence[Any]) -> bytes:
     """Results in order; a `ResponseError` becomes its ext type."""
-    return _packb(results, default=_encode_result)
+    return _packb(results, default=_encode_result, strict_types=True)
 
 
 def encode_error(code: str, message: str, fields: dict[str, Any] | None = None) -> bytes:

@@ -13,16 +13,20 @@ from typing import Any, Final
 from .. import _engine
 from .._engine import CommandSpec, key_slot, key_slots
 from ..errors import CommandFailed, CrossSlot, ResponseError
+from . import frames
 from .info import merge_info
+from .scripts import SCRIPT_COMMANDS, merge_scripts
 
-TABLE: Final[dict[str, CommandSpec]] = {spec.name: spec for spec in _engine.COMMANDS}
+TABLE: Final[dict[str, CommandSpec]] = {spec.name: spec for spec in (*_engine.COMMANDS, *SCRIPT_COMMANDS)}
+SCRIPTED: Final = frozenset(spec.name for spec in SCRIPT_COMMANDS)
+"""Commands that the worker carries out, not the engine."""
 LOCAL: Final = frozenset(spec.name for spec in _engine.COMMANDS if "local" in spec.flags)
 """Commands that a lock-free reader answers."""
-READ_ONLY: Final = frozenset(spec.name for spec in _engine.COMMANDS if "write" not in spec.flags)
-REPEATABLE: Final = READ_ONLY | {spec.name for spec in _engine.COMMANDS if "idempotent" in spec.flags}
+READ_ONLY: Final = frozenset(spec.name for spec in TABLE.values() if "write" not in spec.flags)
+REPEATABLE: Final = READ_ONLY | {spec.name for spec in TABLE.values() if "idempotent" in spec.flags}
 """Commands that may be sent again when their answer was lost."""
 SINGLE_KEY: Final = frozenset(
-    spec.name for spec in _engine.COMMANDS if spec.first_key == 1 and spec.last_key == 1 and not spec.numkeys
+    spec.name for spec in TABLE.values() if spec.first_key == 1 and spec.last_key == 1 and not spec.numkeys
 )
 
 _CONDITIONS: Final = frozenset(
@@ -112,6 +116,12 @@ def is_repeatable(args: Args) -> bool:
     )
 
 
+def request_flags(commands: Sequence[Sequence[Any]], *, only_reads: bool) -> int:
+    """Flags of a message with these commands that follow from what they are."""
+    flags = frames.READ_ONLY if only_reads else 0
+    return flags if SCRIPTED.isdisjoint([command[0] for command in commands]) else flags | frames.SCRIPTS
+
+
 def slot_of_key(key: bytes | str | int) -> int:
     return key_slot(str(key) if type(key) is int else key)
 
@@ -170,6 +180,7 @@ _MERGES: Final[dict[str, Callable[[list[Any]], Any]]] = {
     "pairs": _agreement,
     "any": _random_answer,
     "text": _merged_info,
+    "scripts": merge_scripts,
 }
 
 
@@ -189,6 +200,10 @@ def plan(args: Args, slots: SlotMap) -> Plan:
         slot = slot_of_key(args[positions[0]])
         return Plan((Part(slots.shard_of[slot], slot, args),), _first)
     of_keys = slots_of_keys([args[at] for at in positions])
+    if spec.split == "shard":
+        if len({slots.shard_of[slot] for slot in of_keys}) > 1:
+            raise cross_slot(args[0])
+        return Plan((Part(slots.shard_of[of_keys[0]], of_keys[0], args),), _first)
     if spec.split == "none":
         if len(set(of_keys)) > 1:
             raise cross_slot(args[0])
@@ -200,7 +215,7 @@ def plan(args: Args, slots: SlotMap) -> Plan:
 
 def _plan_without_keys(spec: CommandSpec, args: Args, slots: SlotMap) -> Plan:
     # PING, ECHO, TIME: every shard would say the same, so one is asked; RANDOMKEY must not miss the only key.
-    one = spec.split in ("none", "values", "pairs") or (spec.split == "any" and spec.family == "server")
+    one = spec.split in ("none", "values", "pairs", "shard") or (spec.split == "any" and spec.family == "server")
     if one or slots.shards == 1 or not has_arity(spec, args):
         return Plan((Part(0, slots.slot_of[0], args),), _first)
     parts = tuple(Part(shard, slot, args) for shard, slot in enumerate(slots.slot_of))

@@ -33,7 +33,9 @@ HOST_CLOCK: Final = 32
 """Request: the deadline is a moment of the receiver's monotonic clock, not the time that is left."""
 FORWARDED: Final = 64
 """Reply: a replica passed the request on to its primary; what it wrote comes to the replica later."""
-FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK | FORWARDED
+SCRIPTS: Final = 128
+"""Request: commands of the batch are scripts (EVAL, FCALL, SCRIPT ...): the worker carries them out, not the engine."""
+FLAGS_ALL: Final = TRANSACTION | READ_ONLY | CONTROL | ERROR | OPTIONS | HOST_CLOCK | FORWARDED | SCRIPTS
 
 _HEADER = struct.Struct("<BBHIQQ")
 _pack = _HEADER.pack

@@ -81,10 +81,12 @@ class Hub:
             self._context, self._poller, self.core, self._security, settings["message_bytes"], log
         )
         self._requests = Requests(
-            self.core, settings["message_bytes"], self._link.forward, self.set_upstreams, self._figures
+            self.core, settings["message_bytes"], self._link.forward, self.set_upstreams, self._figures, self.notify
         )
         self.set_upstreams(settings["upstream"])
-        self._events = LogEvents(settings["notify"], log) if settings["notify"] else None
+        self._events: LogEvents | None = None
+        if settings["notify"]:
+            self._events = LogEvents(settings["notify"], log)
 
     def set_upstreams(self, endpoints: list[str]) -> None:
         """Join the channels to the instance behind these routers; an empty list ends that. One is used at
@@ -93,6 +95,21 @@ class Hub:
         self._security.check((), endpoints)
         self._link.set_upstreams(endpoints)
         self._requests.forwards = bool(endpoints)
+
+    def notify(self, letters: str | None) -> str:
+        """Set what is told of keys from now on, if it is not None; the letters in force."""
+        events = self._events
+        if letters is not None:
+            if events is not None and not letters:
+                events.close()
+                self._events = None
+            elif events is not None:
+                events.letters = letters
+            elif letters:
+                self._events = events = LogEvents(letters, self._log)
+                # The next write is told of, whoever makes it.
+                events.follow(self._directory.snapshot())
+        return self._events.letters if self._events is not None else ""
 
     def bind(self) -> list[str]:
         """Listen; returns the endpoints with the ports in force, in the directory's order. Raises
@@ -111,10 +128,9 @@ class Hub:
 
     def run(self, stop: StopFlag) -> None:
         """Carry messages until `stop` is set."""
-        wait_ms = CHANNEL_POLL_MS if self._events is None else CHANNEL_TAIL_MS
         due = 0.0
         while not stop.set:
-            for socket, _ in self._poller.poll(wait_ms):
+            for socket, _ in self._poller.poll(CHANNEL_POLL_MS if self._events is None else CHANNEL_TAIL_MS):
                 take = self._takers.get(socket)
                 if take is not None:
                     take()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from .plan import (
     router_settings,
     worker_settings,
 )
+from .porting import addresses, begin_port, end_port, forget_users
 from .regions import (
     SHM,
     check_space,
@@ -38,7 +40,6 @@ from .regions import (
     remove_regions,
 )
 from .requests import requests_path
-from .reserving import reserve_port
 from .restoring import begin_as_replica, find_data, take_region
 from .supervisor import Supervisor
 
@@ -77,7 +78,7 @@ def _run(config: Config) -> int:
     router = Child("router", "shmcache.server.router", router_settings(config, plan))
     relay = Child("relay", "shmcache.server.relay", relay_settings(config, plan))
     hub = None
-    if config.channels.channels or config.resp.resp:
+    if config.channels.channels or config.resp.resp or config.resp.resp_tls:
         # Redis clients expect that they can subscribe.
         hub = Child("hub", "shmcache.server.hub", hub_settings(config, plan))
     kept = keeper_settings(config, plan)
@@ -98,12 +99,10 @@ def _run(config: Config) -> int:
             f"cannot create the directory of {plan.instance!r} in /dev/shm: {error.strerror}"
         ) from None
     held = -1
-    port = None
+    ports: list[socket.socket] = []
     try:
         if gateways:
-            port = reserve_port(ported[0]["host"], ported[0]["port"])
-            for gateway in gateways:
-                gateway.settings["port"] = port.getsockname()[1]
+            ports = begin_port(config, plan, ported, log)
         if config.persistence.data_dir:
             held = hold_folder(Path(config.persistence.data_dir), f"instance {plan.instance}")
         found = find_data(config, plan, log)
@@ -126,7 +125,7 @@ def _run(config: Config) -> int:
                 f"{found.text(keys)}, "
                 f"{', '.join(endpoints) or 'this host only'}, "
                 + (f"metrics at http://{_metrics_address(metrics)}/metrics, " if metrics else "")
-                + (f"RESP at {_resp_address(gateways[0])}, " if gateways else "")
+                + addresses(ported)
                 + f"pid {os.getpid()}, "
                 f"started in {time.monotonic() - started:.2f} s",
                 flush=True,
@@ -164,8 +163,9 @@ def _run(config: Config) -> int:
         with contextlib.suppress(OSError):
             directory.retire()
         directory.close()
-        if port is not None:
-            port.close()
+        end_port(ports)
+        if ports:
+            forget_users(plan)
         if held >= 0:
             os.close(held)
 
@@ -173,11 +173,6 @@ def _run(config: Config) -> int:
 def _metrics_address(metrics: Child) -> str:
     """With the port in force."""
     return f"{metrics.settings['listen'].rpartition(':')[0]}:{metrics.settings['port']}"
-
-
-def _resp_address(gateway: Child) -> str:
-    """With the port in force."""
-    return f"{gateway.settings['listen'].rpartition(':')[0]}:{gateway.settings['port']}"
 
 
 def _check_space(config: Config, plan: Plan, log: Any) -> None:

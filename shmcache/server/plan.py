@@ -8,10 +8,10 @@ from .. import _engine
 from ..config import Config, format_size
 from ..errors import ConfigError
 from ..limits import PAGE_BYTES
-from ..protocol.curve import is_loopback
 from ..protocol.directory import SHARDS_MAX, even_slots
 from ..protocol.security import Security, security_settings
 from ..protocol.slots import slot_ranges
+from ..resp_options import RespConfig
 from .paths import ipc_endpoint
 
 
@@ -72,6 +72,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
             "lfu_log_factor": config.memory.lfu_log_factor,
             "lfu_decay_ms": config.memory.lfu_decay,
         },
+        "compact": config.collections.model_dump(),
         "log_bytes": -(-config.memory.log_size // PAGE_BYTES) * PAGE_BYTES,
         "message_bytes": config.limits.message_size,
         "endpoint": ipc_endpoint(plan.folder, plan.instance, f"w{shard}"),
@@ -88,6 +89,7 @@ def worker_settings(config: Config, plan: Plan, shard: int, create: bool) -> dic
         "ack": config.replication.ack,
         "ack_timeout_ms": config.replication.ack_timeout,
         "min_replicas": config.replication.min_replicas_to_write,
+        "script_time_ms": config.limits.script_time,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
@@ -217,17 +219,19 @@ def hub_settings(config: Config, plan: Plan) -> dict[str, Any]:
 
 def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
     """Settings of the processes of the RESP port, without the port in force; empty if there is none. Raises ConfigError."""
-    listen = config.resp.resp
-    if not listen:
+    options = config.resp
+    listen = options.resp
+    if not listen and not options.resp_tls:
         return []
     host, _, port = listen.rpartition(":")
-    if not is_loopback(f"tcp://{listen}"):
-        raise ConfigError(f"resp: {listen} can be reached from other hosts, and this port has no passwords: it listens at loopback only")
     common = {
         "instance": plan.instance,
         "listen": listen,
         "host": host.strip("[]"),
-        "port": int(port),
+        "port": int(port or 0),
+        "tls": _tls_settings(options),
+        "protected": options.resp_protected,
+        "acl_file": _absolute(options.resp_acl_file),
         "processes": config.resp.resp_processes,
         "clients_max": config.resp.resp_clients,
         "timeout_s": config.resp.resp_timeout,
@@ -237,10 +241,29 @@ def gateway_settings(config: Config, plan: Plan) -> list[dict[str, Any]]:
         "policy": config.memory.policy,
         "aof": config.persistence.aof,
         "has_keeper": bool(config.persistence.data_dir),
+        "gid": plan.gid,
         "log_level": config.log.log_level,
         "log_format": config.log.log_format,
     }
-    return [common | {"number": number} for number in range(config.resp.resp_processes)]
+    return [common | {"number": number, "tls": common["tls"] and dict(common["tls"])} for number in range(config.resp.resp_processes)]
+
+
+def _tls_settings(options: RespConfig) -> dict[str, Any] | None:
+    """Of the RESP port. Raises ConfigError."""
+    if not options.resp_tls:
+        return None
+    if not options.resp_tls_cert or not options.resp_tls_key:
+        raise ConfigError("resp_tls: it needs a certificate and its key: resp_tls_cert, resp_tls_key")
+    host, _, port = options.resp_tls.rpartition(":")
+    return {
+        "listen": options.resp_tls,
+        "host": host.strip("[]"),
+        "port": int(port),
+        "cert": _absolute(options.resp_tls_cert),
+        "key": _absolute(options.resp_tls_key),
+        "ca": _absolute(options.resp_tls_ca),
+        "clients": options.resp_tls_clients,
+    }
 
 
 def metrics_settings(config: Config, plan: Plan) -> dict[str, Any] | None:

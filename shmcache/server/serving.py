@@ -25,6 +25,7 @@ from ..protocol.needs import Ack
 from .child import StopFlag
 from .paths import remove_socket
 from .replicating import CALLS, Replicating, split_options
+from .scripting.scripts import Scripts
 from .sockets import ConnectionCounter, limit_router, listen
 from .stats import worker_stats
 from .topology import topology
@@ -37,7 +38,10 @@ _ENGINE_FLAGS: Final = tuple(
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE_NOW: Final = int(zmq.SNDMORE | zmq.NOBLOCK)
 """As int: combining pyzmq's enums for every frame takes longer than sending it."""
-LIVE_OPTIONS: Final = ("memory_bytes", "policy", "samples", "lfu_log_factor", "lfu_decay_ms")
+LIVE_OPTIONS: Final = (
+    *("memory_bytes", "policy", "samples", "lfu_log_factor", "lfu_decay_ms"),
+    *(f"{kind}_compact_{what}" for kind in ("hash", "list", "set", "zset") for what in ("entries", "bytes")),
+)
 
 
 def batch_length(payload: bytes) -> int:
@@ -63,6 +67,7 @@ class Service:
         self._socket.rcvtimeo = TICK_MS_MAX
         self._connections = ConnectionCounter(self._socket)
         self._replicating = Replicating(owner, settings, log)
+        self._scripts = Scripts(owner, settings, log)
         self.messages = 0
         self.refused = 0
 
@@ -149,7 +154,11 @@ class Service:
             return self._refuse(message[:-2], header, "PROTOCOL", str(error))
         before = self._owner.log_position if watched else 0
         try:
-            message[-1] = self._owner.execute(payload, _ENGINE_FLAGS[flags])
+            message[-1] = (
+                self._scripts.execute(payload, flags) if flags & frames.SCRIPTS else self._owner.execute(payload, _ENGINE_FLAGS[flags])
+            )
+        except ProtocolError as error:
+            return self._refuse(message[:-2], header, "PROTOCOL", str(error))
         except _engine.EngineError as error:
             code = "LIMIT" if batch_length(payload) > _engine.MAX_BATCH_COMMANDS else "PROTOCOL"
             return self._refuse(message[:-2], header, code, str(error))

@@ -117,6 +117,10 @@ class Supervisor:
                 return self._start_on_demand(str(arguments["role"]))
             case "restart":
                 return self._restart()
+            case "notify" if self._hub is not None:
+                # Its successor, too, shall tell what CONFIG SET asked for.
+                self._hub.settings["notify"] = str(arguments["letters"])
+                return {}
             case "stop":
                 # Somebody who speaks to the RESP port, in the name of this user, says SHUTDOWN.
                 self._log.info("asked to stop")

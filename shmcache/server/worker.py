@@ -70,6 +70,8 @@ def _own(settings: dict[str, Any], fds: list[int]) -> _engine.Owner:
         owner = _engine.Owner.attach(*fds)
     if settings["apply_options"]:
         owner.configure(**memory)
+    # The region does not keep these.
+    owner.configure(**settings["compact"])
     if settings["node"]:
         owner.configure(node=settings["node"], tombstone_life_ms=settings["tombstone_life_ms"])
     return owner

@@ -5,7 +5,7 @@ import functools
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -39,11 +39,20 @@ class AwaitedClient:
 
         return call
 
-    def scan_iter(self, *args: Any, **kwargs: Any) -> Any:
+    def _collected(self, items: AsyncIterator[Any]) -> Iterator[Any]:
         async def collect() -> list[Any]:
-            return [key async for key in self._client.scan_iter(*args, **kwargs)]
+            return [item async for item in items]
 
         return iter(self._loop.run_until_complete(collect()))
+
+    def scan_iter(self, *args: Any, **kwargs: Any) -> Any:
+        return self._collected(self._client.scan_iter(*args, **kwargs))
+
+    def hscan_iter(self, *args: Any, **kwargs: Any) -> Any:
+        return self._collected(self._client.hscan_iter(*args, **kwargs))
+
+    def sscan_iter(self, *args: Any, **kwargs: Any) -> Any:
+        return self._collected(self._client.sscan_iter(*args, **kwargs))
 
     def pipeline(self, *args: Any, **kwargs: Any) -> Any:
         pipeline = self._client.pipeline(*args, **kwargs)

@@ -163,7 +163,12 @@ def test_random_commands_never_break_the_owner(regions, policy):
         else:
             answered += 1
         if is_local(command):
-            assert outcome(reader, command) == outcome(owner, command), command
+            expected = outcome(owner, command)
+            try:
+                assert outcome(reader, command) == expected, command
+            except _engine.Busy:
+                # Of a large collection whose order only the owner knows.
+                assert command[0][:1] in b"HLSZ" and command[0] != b"STRLEN", command
         if number % 1000 == 0:
             owner.tick()
             owner.verify()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shmcache.errors import CommandFailed, ResponseError
+from shmcache.errors import CommandFailed
 from shmcache.server.gateway import blocking
 from shmcache.server.gateway.rows import Row
 
@@ -35,20 +35,6 @@ def run(misses: int, timeout: bytes, wake: bool | None = None):
         return result
 
     return asyncio.run(one())
-
-
-def test_until_there_is_something():
-    assert run(0, b"0") == [b"k", b"v"] and run(4, b"5") == [b"k", b"v"] and run(4, b"0") == [b"k", b"v"]
-
-
-def test_until_the_time_is_over():
-    assert run(10**6, b"0.03") is None
-
-
-def test_until_somebody_unblocks_it():
-    assert run(10**6, b"0", False) is None
-    with pytest.raises(ResponseError, match="UNBLOCKED"):
-        run(10**6, b"0", True)
 
 
 @pytest.mark.parametrize(("timeout", "text"), [(b"-1", "negative"), (b"x", "not a float"), (b"nan", "not a float")])

@@ -43,6 +43,12 @@ fn take_string(body: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&body[used..end], &body[end..]))
 }
 
+/// Names of one collection often differ in their last byte only: it saves most comparisons of the rest.
+#[inline(always)]
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.last() == other.last() && one == other
+}
+
 impl<'a> Compact<'a> {
     pub fn parse(value: &'a [u8]) -> Option<Compact<'a>> {
         if value.len() < HEADER_BYTES || value[0] != FORM_COMPACT {
@@ -89,11 +95,11 @@ impl<'a> Compact<'a> {
 
     /// A field's value in a hash.
     pub fn field(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.pairs().find(|(field, _)| *field == name).map(|(_, value)| value)
+        self.pairs().find(|(field, _)| same(field, name)).map(|(_, value)| value)
     }
 
     pub fn has_member(&self, name: &[u8]) -> bool {
-        self.strings().any(|member| member == name)
+        self.strings().any(|member| same(member, name))
     }
 
     pub fn score(&self, name: &[u8]) -> Option<f64> {
@@ -139,9 +145,10 @@ impl Builder {
         self.count += 1;
     }
 
+    /// A member with its score. Minus zero becomes zero, as in Redis' small sorted sets.
     #[inline]
     pub fn scored(&mut self, score: f64, member: &[u8]) {
-        self.bytes.extend_from_slice(&score.to_le_bytes());
+        self.bytes.extend_from_slice(&(score + 0.0).to_le_bytes());
         self.put(member);
         self.count += 1;
     }

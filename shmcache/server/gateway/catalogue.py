@@ -1,12 +1,14 @@
 """All modules that answer commands: importing them registers what they answer."""
 
 from . import (
+    acl_commands,
     client_commands,
     cluster_commands,
     config_commands,
     debug_commands,
     info_commands,
     pubsub_commands,
+    script_commands,
     server_commands,
     session_commands,
     table_commands,
@@ -15,6 +17,7 @@ from . import (
 
 _MODULES = (
     session_commands,
+    acl_commands,
     client_commands,
     config_commands,
     info_commands,
@@ -22,6 +25,7 @@ _MODULES = (
     debug_commands,
     cluster_commands,
     pubsub_commands,
+    script_commands,
     table_commands,
     transactions,
 )

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from ...errors import CommandFailed
+from . import tracking_commands
 from .arguments import integer, syntax, word
 from .connection import NO_REPLY, Connection
 from .replies import Verbatim
@@ -23,7 +24,10 @@ def line(client: Connection) -> str:
     subscriber = client.subscriber
     sub, psub, ssub = subscriber.counts if subscriber is not None else (0, 0, 0)
     flags = ("O" if client.is_monitor else "") + ("P" if sub + psub + ssub else "") + ("x" if client.transaction else "")
-    flags += ("e" if client.no_evict else "") + ("T" if client.no_touch else "")
+    flags += ("b" if client.id in client.gateway.blocked else "") + ("e" if client.no_evict else "") + ("T" if client.no_touch else "")
+    tracking = client.tracking
+    if tracking is not None:
+        flags += "t" + ("R" if tracking.is_broken else "") + ("B" if tracking.is_broadcast else "")
     waiting = client.transport.get_write_buffer_size()
     fields = {
         "id": client.id,
@@ -53,7 +57,7 @@ def line(client: Connection) -> str:
         "events": "r",
         "cmd": client.command_name,
         "user": client.user,
-        "redir": -1,
+        "redir": tracking.redirect if tracking is not None else -1,
         "resp": client.resp,
         "lib-name": client.library[b"LIB-NAME"].decode("latin-1"),
         "lib-ver": client.library[b"LIB-VER"].decode("latin-1"),
@@ -143,7 +147,7 @@ def _kill(client: Connection, args: list[bytes]) -> Any:
             case "LADDR":
                 victims = [other for other in victims if other.local == text]
             case "USER":
-                if text != "default":
+                if text not in client.gateway.guard.users:
                     raise CommandFailed("ERR", f"No such user '{text}'")
                 victims = [other for other in victims if other.user == text]
             case "SKIPME" if text.lower() in ("yes", "no"):
@@ -214,20 +218,6 @@ def _unblock(client: Connection, args: list[bytes]) -> Any:
     return client.gateway.unblock(other, how == "ERROR") if other is not None else 0
 
 
-def _getredir(client: Connection, args: list[bytes]) -> Any:
-    return -1
-
-
-def _trackinginfo(client: Connection, args: list[bytes]) -> Any:
-    return {b"flags": [b"off"], b"redirect": -1, b"prefixes": []}
-
-
-def _tracking(client: Connection, args: list[bytes]) -> Any:
-    if word(args[2]) == "OFF":
-        return "OK"
-    raise CommandFailed("ERR", "client tracking is not supported by this server")
-
-
 _SUBCOMMANDS: Final[dict[str, tuple[int, Any]]] = {
     "ID": (2, _id),
     "GETNAME": (2, _getname),
@@ -242,7 +232,8 @@ _SUBCOMMANDS: Final[dict[str, tuple[int, Any]]] = {
     "PAUSE": (-3, _pause),
     "UNPAUSE": (2, _unpause),
     "UNBLOCK": (-3, _unblock),
-    "GETREDIR": (2, _getredir),
-    "TRACKING": (-3, _tracking),
-    "TRACKINGINFO": (2, _trackinginfo),
+    "GETREDIR": (2, tracking_commands.getredir),
+    "TRACKING": (-3, tracking_commands.tracking),
+    "TRACKINGINFO": (2, tracking_commands.trackinginfo),
+    "CACHING": (3, tracking_commands.caching),
 }

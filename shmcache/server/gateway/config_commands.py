@@ -4,9 +4,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from ...errors import CommandFailed, ConfigError
-from ...options import POLICIES, parse_size
+from ...limits import ACL_LOG_ENTRIES_MAX, COMPACT_BYTES_MAX, RESP_TRACKED_KEYS_MAX
+from ...option_values import parse_size
+from ...options import POLICIES
 from ...protocol.channels import compile_glob
-from . import asking
+from . import asking, notifications
+from .acl.users import DEFAULT
+from .acl_commands import set_user
 from .arguments import word
 from .connection import Connection
 from .rows import command, unknown_subcommand, wrong_arity
@@ -36,7 +40,6 @@ _ACCEPTED: Final = {
     "lua-time-limit": "5000",
     "busy-reply-threshold": "5000",
     "maxmemory-clients": "0",
-    "notify-keyspace-events": "",
     "oom-score-adj": "no",
     "proto-max-bulk-len": "536870912",
     "repl-backlog-size": "1048576",
@@ -62,6 +65,11 @@ _ACCEPTED: Final = {
 """What may be set to anything and read back: it changes nothing here."""
 
 
+_TLS_CLIENTS: Final = {"required": "yes", "optional": "optional"}
+_HIDDEN: Final = "(hidden)"
+"""For a password that is set: only its hash is known."""
+
+
 def _fixed(client: Connection) -> dict[str, str]:
     """What cannot be changed while the server runs."""
     settings = client.gateway.settings
@@ -75,14 +83,29 @@ def _fixed(client: Connection) -> dict[str, str]:
         "cluster-enabled": "no",
         "io-threads": str(settings["processes"]),
         "unixsocket": "",
-        "requirepass": "",
         "masterauth": "",
         "logfile": "",
         "daemonize": "no",
-        "tls-port": "0",
+        "tls-port": str(settings["tls"]["port"] if settings["tls"] else 0),
+        "tls-auth-clients": _TLS_CLIENTS.get(settings["tls"]["clients"] if settings["tls"] else "", "no"),
+        "tls-cert-file": settings["tls"]["cert"] if settings["tls"] else "",
+        "tls-key-file": settings["tls"]["key"] if settings["tls"] else "",
+        "tls-ca-cert-file": settings["tls"]["ca"] if settings["tls"] else "",
+        "aclfile": settings["acl_file"],
+        "protected-mode": "yes" if settings["protected"] else "no",
         "dbfilename": "dump.rdb",
         "appendfilename": "appendonly.aof",
     }
+
+
+_COMPACT: Final = {
+    f"{kind}-max-{form}-{theirs}": f"{kind}_compact_{ours}"
+    for kind in ("hash", "set", "zset")
+    for form in ("listpack", "ziplist")
+    for theirs, ours in (("entries", "entries"), ("value", "bytes"))
+    if (kind, form) != ("set", "ziplist")
+}
+"""Redis' names of the limits of compact collections, and ours."""
 
 
 async def _live(client: Connection) -> dict[str, str]:
@@ -95,10 +118,15 @@ async def _live(client: Connection) -> dict[str, str]:
         "maxmemory-samples": str(shards[0].get("samples", 0)),
         "lfu-log-factor": str(shards[0].get("lfu_log_factor", 10)),
         "lfu-decay-time": str(shards[0].get("lfu_decay_ms", 60_000) // 60_000),
+        **{name: str(shards[0][option]) for name, option in _COMPACT.items()},
         "maxclients": str(gateway.clients_max),
+        "requirepass": "" if gateway.guard.default.is_open else _HIDDEN,
+        "acllog-max-len": str(gateway.guard.journal.length_max),
         "timeout": str(gateway.timeout_s),
         "slowlog-log-slower-than": str(gateway.slowlog.threshold_us),
         "slowlog-max-len": str(gateway.slowlog.length_max),
+        "tracking-table-max-keys": str(gateway.tracking.keys_max),
+        notifications.OPTION: notifications.shown(await notifications.current(gateway)),
     }
 
 
@@ -109,6 +137,11 @@ def _number(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return check
+
+
+def _compact(text: str) -> int:
+    """Any number that Redis takes; more than the most is the most."""
+    return min(_number(0, 2**63 - 1)(text), COMPACT_BYTES_MAX)
 
 
 def _memory(text: str) -> int:
@@ -128,20 +161,25 @@ def _policy(text: str) -> str:
 
 
 _SETTABLE: Final[dict[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(_COMPACT, _compact),
     "maxmemory": _memory,
     "maxmemory-policy": _policy,
     "maxmemory-samples": _number(1, 64),
     "lfu-log-factor": _number(0, 1000),
     "lfu-decay-time": _number(0, 2**31 - 1),
     "maxclients": _number(1, 2**32 - 1),
+    "requirepass": str,
+    "acllog-max-len": _number(0, ACL_LOG_ENTRIES_MAX),
     "timeout": _number(0, 2**31 - 1),
     "slowlog-log-slower-than": _number(-1, 2**63 - 1),
     "slowlog-max-len": _number(0, 2**63 - 1),
+    "tracking-table-max-keys": _number(1, RESP_TRACKED_KEYS_MAX),
+    notifications.OPTION: notifications.checked,
 }
 _FORMER: Final = {"slave-read-only": "replica-read-only"}
 
 
-@command("CONFIG", -2, "Options.", "admin", "noscript", "loading", "stale")
+@command("CONFIG", -2, "Options.", "admin", "noscript", "loading", "stale", "nomonitor")
 async def config(client: Connection, args: list[bytes]) -> Any:
     name = word(args[1])
     if name == "GET":
@@ -170,7 +208,7 @@ async def _get(client: Connection, patterns: list[bytes]) -> dict[bytes, bytes]:
     found = {}
     for pattern in patterns:
         match = compile_glob(pattern.lower()).fullmatch
-        found |= {name.encode(): value.encode() for name, value in known.items() if match(name.encode())}
+        found |= {name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape") for name, value in known.items() if match(name.encode("utf-8", "surrogateescape"))}
     return found
 
 
@@ -179,7 +217,7 @@ def _failed(name: str, reason: str) -> CommandFailed:
 
 
 async def _set(client: Connection, words: list[bytes]) -> Any:
-    texts = [part.decode("utf-8", "replace") for part in words]
+    texts = [part.decode("utf-8", "surrogateescape") for part in words]
     wanted: dict[str, Any] = {}
     fixed = _fixed(client)
     for name, value in zip(texts[::2], texts[1::2], strict=True):
@@ -217,14 +255,24 @@ async def _apply(client: Connection, wanted: dict[str, Any]) -> None:
                 engine["lfu_log_factor"] = value
             case "lfu-decay-time":
                 engine["lfu_decay_ms"] = value * 60_000
+            case _ if name in _COMPACT:
+                engine[_COMPACT[name]] = value
             case "maxclients":
                 gateway.clients_max = value
+            case "requirepass":
+                set_user(gateway.guard, DEFAULT, ["resetpass", ">" + value if value else "nopass"])
+            case "acllog-max-len":
+                gateway.guard.journal.length_max = value
             case "timeout":
                 gateway.timeout_s = value
             case "slowlog-log-slower-than":
                 gateway.slowlog.threshold_us = value
             case "slowlog-max-len":
                 gateway.slowlog.length_max = value
+            case "tracking-table-max-keys":
+                gateway.tracking.keys_max = value
+            case notifications.OPTION:
+                await notifications.change(gateway, value)
             case _:
                 gateway.options[name] = value
     if engine:

@@ -11,9 +11,15 @@ from ...client.local import read
 from ...client.routes import Attachment
 from ...client.session import BATCH_COMMANDS_MAX
 from ...errors import CommandFailed, ResponseError, ShmcacheError
-from ...limits import REQUEST_BYTES_SOFT_MAX, RESP_OUTPUT_HIGH_BYTES, RESP_PENDING_BYTES_MAX, RESP_PENDING_COMMANDS_MAX
+from ...limits import (
+    REQUEST_BYTES_SOFT_MAX,
+    RESP_OUTPUT_HIGH_BYTES,
+    RESP_PENDING_BYTES_MAX,
+    RESP_PENDING_COMMANDS_MAX,
+)
 from ...protocol.commands import plan, slot_of_key, slots_of_keys
 from . import blocking, transactions
+from .acl.guard import PROTECTED
 from .entries import Entry, Part, Parts, Places, Run
 from .packed import add_packed
 from .replies import ENCODERS, Encoder, encode2
@@ -45,6 +51,9 @@ class Connection(asyncio.Protocol):
         self.library = {b"LIB-NAME": b"", b"LIB-VER": b""}
         self.resp = 2
         self.user = "default"
+        self.is_authenticated = False
+        self.restricted = True
+        """Each command has to be looked at: it has not logged in, or may not do everything."""
         self.peer = self.local = ""
         self.descriptor = -1
         self.created = self.heard = 0.0
@@ -62,6 +71,8 @@ class Connection(asyncio.Protocol):
         self.transaction: transactions.Transaction | None = None
         self.watched: Any = None
         self.subscriber: Any = None
+        self.tracking: Any = None
+        """What it asked for by CLIENT TRACKING."""
         self.is_monitor = False
         self.muted = False
         self.mute_next = 0
@@ -93,6 +104,10 @@ class Connection(asyncio.Protocol):
             transport.write(b"-ERR max number of clients reached\r\n")
             transport.close()
             self.is_closing = True
+        elif not self.gateway.guard.welcome(self):
+            transport.write(PROTECTED)
+            transport.close()
+            self.is_closing = True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closing = True
@@ -105,7 +120,8 @@ class Connection(asyncio.Protocol):
         self.pending.clear()
 
     def eof_received(self) -> bool:
-        if not self.pending and not self.busy and not self.backlog:
+        if (not self.pending and not self.busy and not self.backlog) or self.id in self.gateway.blocked:
+            # Who waits for a key and is gone must not be served.
             return False
         # What it asked for before is still answered.
         self._has_ended = True
@@ -125,6 +141,8 @@ class Connection(asyncio.Protocol):
         self.heard = gateway.loop.time()
         self.bytes_in += len(data)
         gateway.bytes_in += len(data)
+        if gateway.guard.turn[0] != gateway.guard.seen:
+            gateway.guard.follow()
         if not (self.careful or self.backlog or self.busy or gateway.is_careful or self._is_stalled) and self.requests.is_clean:
             data = self._go_short(data)
             if not data:
@@ -135,6 +153,8 @@ class Connection(asyncio.Protocol):
             self.backlog.extend(commands)
         elif commands:
             self._run(commands)
+        if self.requests.is_strict and not self._complaint:
+            self._complaint = self.requests.excess
         self._flush()
 
     # --- commands -----------------------------------------------------------------------------------
@@ -197,6 +217,8 @@ class Connection(asyncio.Protocol):
     def _run(self, commands: list[Command]) -> None:
         """Begin all of them, as far as may be; the rest goes to the backlog."""
         gateway = self.gateway
+        if gateway.guard.turn[0] != gateway.guard.seen:
+            gateway.guard.follow()
         self.commands += len(commands)
         gateway.commands += len(commands)
         attachment = gateway.attachment()
@@ -302,13 +324,18 @@ class Connection(asyncio.Protocol):
     def _step_carefully(self, row: Row | None, args: Command, attachment: Attachment | None) -> bool:
         """What only holds in some states; whether that was all."""
         gateway = self.gateway
-        if gateway.monitors and row is not None and "nomonitor" not in row.flags:
-            gateway.show(self, args)
         if self.mute_next:
             self.mute_next -= 1
             self.muted = bool(self.mute_next)
             if not self.mute_next and not self.muted:
                 self.refresh()
+        if self.restricted and row is not None and row.takes(args):
+            error = gateway.guard.stops(self, row, args)
+            if error is not None:
+                out_or_pending(self, error)
+                return True
+        if gateway.monitors and row is not None and "nomonitor" not in row.flags:
+            gateway.show(self, args)
         if self.subscriber is not None and self.resp == 2 and self.subscriber.count and (row is None or not row.always):
             name = args[0].decode("utf-8", "replace").lower()
             text = f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
@@ -321,6 +348,9 @@ class Connection(asyncio.Protocol):
             args[0] = row.name  # type: ignore[call-overload]
             self._send(row, args, _mute, attachment)
             return True
+        if self.tracking is not None and row is not None and row.takes(args):
+            step: bool = self.tracking.step(row, args, attachment)
+            return step
         return False
 
     def _handle(self, row: Row, args: list[Any]) -> None:
@@ -378,7 +408,12 @@ class Connection(asyncio.Protocol):
     def refresh(self) -> None:
         """After any change of what the short way for commands does not look at."""
         self.careful = bool(
-            self.transaction is not None or (self.subscriber is not None and self.subscriber.count) or self.muted or self.mute_next
+            self.restricted
+            or self.transaction is not None
+            or (self.subscriber is not None and self.subscriber.count)
+            or self.muted
+            or self.mute_next
+            or (self.tracking is not None and self.tracking.looks)
         )
 
     def deliver(self) -> None:
@@ -439,6 +474,11 @@ class Connection(asyncio.Protocol):
         if wait != self._is_paused and not self.transport.is_closing():
             self._is_paused = wait
             (self.transport.pause_reading if wait else self.transport.resume_reading)()
+
+    def end(self) -> None:
+        """Its user is gone or has lost rights that it uses: close it when what is written now has been sent."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.gateway.loop.call_soon(self.transport.close)
 
     def close_after_reply(self) -> None:
         """QUIT: what comes after it is not looked at any more."""

@@ -6,13 +6,10 @@ from typing import Any
 from ...client.local import read
 from ...errors import CommandFailed, ShmcacheError
 from . import asking
-from .arguments import integer, syntax, word
+from .arguments import integer, word
 from .connection import Connection
 from .rows import ROWS, command, unknown_subcommand, wrong_arity
 from .versions import REDIS_VERSION
-
-_ENTRY_BYTES = 32
-"""An entry's own, over key and value."""
 
 
 @command("SLOWLOG", -2, "Commands that took long: GET [n], LEN, RESET.", "admin", "loading", "stale")
@@ -52,14 +49,12 @@ def latency(client: Connection, args: list[bytes]) -> Any:
     raise unknown_subcommand(args)
 
 
-@command("MEMORY", -2, "Memory: USAGE key, STATS, DOCTOR, PURGE, MALLOC-STATS.", "readonly")
+@command("MEMORY", -2, "Memory: USAGE key, STATS, DOCTOR, PURGE, MALLOC-STATS.", "readonly", keys=(2, 2, 1))
 async def memory(client: Connection, args: list[bytes]) -> Any:
     gateway = client.gateway
     match word(args[1]):
         case "USAGE":
-            if len(args) not in (3, 5) or (len(args) == 5 and word(args[3]) != "SAMPLES"):
-                raise syntax() if len(args) > 2 else wrong_arity("memory|usage")
-            return await _usage(client, args[2])
+            return await gateway.ask("MEMORY", *args[1:])
         case "DOCTOR":
             return b"Sam, I detected no memory issues here: `shmcache doctor` looks at this host."
         case "PURGE":
@@ -86,18 +81,6 @@ async def memory(client: Connection, args: list[bytes]) -> Any:
                 b"fragmentation": total("heap_committed_bytes") / max(1, total("heap_used_bytes")),
             }
     raise unknown_subcommand(args)
-
-
-async def _usage(client: Connection, key: bytes) -> Any:
-    """What a key takes. Exact for strings; for others what the engine says, if it does."""
-    gateway = client.gateway
-    if "MEMUSAGE" in ROWS:
-        return await gateway.ask("MEMUSAGE", key)
-    kind = await gateway.ask("TYPE", key)
-    if kind == "none":
-        return None
-    size = await gateway.ask("STRLEN", key) if kind == "string" else 0
-    return _ENTRY_BYTES + len(key) + int(size)
 
 
 @command("DEBUG", -2, "For test suites: SLEEP, OBJECT, SET-ACTIVE-EXPIRE, ...", "admin", "noscript", "loading", "stale")
@@ -142,7 +125,7 @@ async def _object(client: Connection, key: bytes) -> Any:
             encoding = found.decode() if isinstance(found, bytes) else str(found)
         except ShmcacheError:
             encoding = "raw"
-    size = await _usage(client, key)
+    size = await client.gateway.ask("MEMORY", "USAGE", key)
     return f"Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{size} lru:0 lru_seconds_idle:0"
 
 

@@ -14,11 +14,15 @@ from ...client.session import command_steps
 from ...errors import InstanceNotFound, Unavailable
 from ...limits import RESP_PUSHED_BYTES_MAX, RESP_TIMEOUT_S
 from ...protocol.commands import SlotMap
+from .acl.guard import Guard
+from .blocking import Waiters
+from .changes import Changes
 from .lanes import Lanes
 from .packed import packer_for
 from .replies import ERRORS
 from .rows import Row
 from .slowlog import SlowLog
+from .tls import Certificates
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -36,6 +40,8 @@ class Gateway:
         self.hub = HubRoute(self.route, False)
         self.lanes = Lanes(self.route, loop, self._delivered, log)
         self.clients: dict[int, Connection] = {}
+        self.guard = Guard(settings, self.clients, log)
+        self.certificates = Certificates(settings["tls"], log) if settings["tls"] else None
         self.touched: set[Connection] = set()
         self.monitors: set[Connection] = set()
         self.is_careful = False
@@ -64,6 +70,10 @@ class Gateway:
         """Counters of the workers at the last CONFIG RESETSTAT."""
         self.blocked: dict[int, Any] = {}
         """Clients that wait for a key, by their ids, and how to wake them."""
+        self.changes = Changes(self)
+        self.waiters = Waiters(self)
+        self.tracking: Any = None
+        """Who is told of keys that are changed (`tracking.Table`)."""
 
     # --- the map ------------------------------------------------------------------------------------
     def attachment(self, *, regions_gone: bool = False) -> Attachment | None:
@@ -118,6 +128,7 @@ class Gateway:
 
     def forget(self, connection: "Connection") -> None:
         self.clients.pop(connection.id, None)
+        self.tracking.leave(connection)
         if connection in self.monitors:
             self.monitors.discard(connection)
             self.refresh()
@@ -174,6 +185,11 @@ class Gateway:
             return connection.transaction.writes
         return "write" in row.flags or row.name in ("PUBLISH", "SPUBLISH")
 
+    async def writes_allowed(self) -> None:
+        """Wait for the end of a pause, if there is one."""
+        while self._paused_until > self.loop.time():
+            await self.wait_released()
+
     async def wait_released(self) -> None:
         assert self._released is not None
         await asyncio.shield(self._released)
@@ -195,11 +211,13 @@ class Gateway:
 
     # --- housekeeping -------------------------------------------------------------------------------
     async def housekeeping(self) -> None:
-        """Once a second: idle connections, figures."""
+        """Once a second: idle connections, figures, certificates."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             now = self.loop.time()
             self.rates.append((now, self.commands))
+            if self.certificates is not None:
+                self.certificates.review()
             if not self.timeout_s:
                 continue
             for connection in list(self.clients.values()):
@@ -216,7 +234,10 @@ class Gateway:
     def close(self) -> None:
         for connection in list(self.clients.values()):
             connection.transport.abort()
+        self.waiters.close()
+        self.changes.close()
         self.lanes.close()
+        self.guard.close()
         self.route.detach()
 
 

@@ -7,7 +7,7 @@ import resource
 import time
 from typing import Any, Final
 
-from ...options import format_size
+from ...option_values import format_size
 from . import asking
 from .arguments import word
 from .connection import Connection
@@ -84,7 +84,7 @@ def _clients(client: Connection, shards: list[Any]) -> dict[str, Any]:
         "client_recent_max_input_buffer": max((other.requests.waiting_bytes for other in others), default=0),
         "client_recent_max_output_buffer": max((other.transport.get_write_buffer_size() for other in others), default=0),
         "blocked_clients": len(client.gateway.blocked),
-        "tracking_clients": 0,
+        "tracking_clients": len(client.gateway.tracking.clients),
         "pubsub_clients": sum(other.subscriber is not None and other.subscriber.total > 0 for other in others),
         "clients_in_timeout_table": 0,
     }
@@ -159,6 +159,9 @@ def _stats(client: Connection, shards: list[Any]) -> dict[str, Any]:
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
         "latest_fork_usec": 0,
+        "tracking_total_keys": gateway.tracking.keys,
+        "tracking_total_items": gateway.tracking.items,
+        "tracking_total_prefixes": gateway.tracking.prefixes,
         "total_error_replies": sum(gateway.errors.values()),
         "worker_batches": gateway.lanes.batches,
         "worker_commands": gateway.lanes.commands,

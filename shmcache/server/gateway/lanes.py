@@ -19,7 +19,7 @@ from ...errors import CacheTimeout, LimitExceeded, OutcomeUnknown, ShmcacheError
 from ...limits import MESSAGE_BYTES_MAX, REQUEST_BYTES_SOFT_MAX, RESP_REVIEW_MS, RESP_TIMEOUT_S
 from ...protocol import frames
 from ...protocol.codec import encode_commands
-from ...protocol.commands import READ_ONLY, is_repeatable
+from ...protocol.commands import READ_ONLY, is_repeatable, request_flags
 from .packed import PackedItem, apart, distribute, payload_of
 
 _clock = time.monotonic
@@ -381,4 +381,4 @@ def _distribute(items: list[Item], results: list[Any]) -> None:
 def _flags(route: LocalRoute, commands: list[Any]) -> int:
     """READ_ONLY for what only reads, unless all goes to a primary elsewhere, whose shards are other ones."""
     only_reads = {command[0] for command in commands} <= READ_ONLY
-    return frames.READ_ONLY if only_reads and route.write_slots is route.slots else 0
+    return request_flags(commands, only_reads=only_reads and route.write_slots is route.slots)

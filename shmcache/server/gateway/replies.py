@@ -21,6 +21,7 @@ from ...errors import (
     TooStale,
     Unavailable,
 )
+from ...protocol.codec import SetReply
 
 Encoder = Callable[[Any], bytes]
 
@@ -60,7 +61,7 @@ _CODES: Final = (
 def error_line(error: Exception) -> str:
     """`CODE text` of an error, one line."""
     if isinstance(error, ResponseError) and not isinstance(error, Moved):
-        text = f"{error.code} {error.message}"
+        text = f"{error.code} {error.message}" if error.message else error.code
     else:
         code = next((code for kind, code in _CODES if isinstance(error, kind)), "ERR" if isinstance(error, ShmcacheError) else "ERR internal:")
         text = f"{code} {error}"
@@ -131,7 +132,7 @@ def _rare(value: Any, encode: Encoder, is_resp3: bool) -> bytes:
     if isinstance(value, dict):
         body = b"".join(encode(part) for pair in value.items() for part in pair)
         return b"%%%d\r\n%b" % (len(value), body) if is_resp3 else b"*%d\r\n%b" % (2 * len(value), body)
-    if isinstance(value, set | frozenset | Members):
+    if isinstance(value, set | frozenset | Members | SetReply):
         return b"%b%d\r\n%b" % (b"~" if is_resp3 else b"*", len(value), b"".join(map(encode, value)))
     if isinstance(value, Push):
         return b">%d\r\n%b" % (len(value), b"".join(map(encode, value)))

@@ -7,9 +7,16 @@ are taken out by the engine's `split_requests`; what it leaves (inline commands,
 from typing import Final
 
 from ..._engine import split_requests
-from ...limits import RESP_ARGUMENTS_MAX, RESP_BULK_BYTES_MAX, RESP_INLINE_BYTES_MAX
+from ...limits import (
+    RESP_ARGUMENTS_MAX,
+    RESP_BULK_BYTES_MAX,
+    RESP_INLINE_BYTES_MAX,
+    RESP_LOGIN_ARGUMENTS_MAX,
+    RESP_LOGIN_BULK_BYTES_MAX,
+)
 
 Command = list[bytes]
+_LOGINS: Final = (b"AUTH", b"HELLO")
 
 
 class BadRequest(Exception):
@@ -29,11 +36,20 @@ class Requests:
         self._left = 0
         self._length = -1
         """Of the argument that comes next, if its length has been read."""
+        self.is_strict = False
+        """The client has not logged in: its requests must be small, up to the first that may change that."""
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing of a command is waiting for its rest."""
         return not (self._rest or self._chunks or self._left)
+
+    @property
+    def excess(self) -> str:
+        """What is too large, for a client that has not logged in, in the command that is not whole yet ("": nothing)."""
+        if self._left and self._left + len(self._args) > RESP_LOGIN_ARGUMENTS_MAX:
+            return "unauthenticated multibulk length"
+        return "unauthenticated bulk length" if self._length > RESP_LOGIN_BULK_BYTES_MAX else ""
 
     @property
     def waiting_bytes(self) -> int:
@@ -50,7 +66,7 @@ class Requests:
             data = b"".join((self._rest, *self._chunks, data))
             self._rest, self._chunks, self._lacking = b"", [], 0
         commands: list[Command]
-        commands, at = ([], 0) if self._left else split_requests(data, 0)
+        commands, at = ([], 0) if self._left or self.is_strict else split_requests(data, 0)
         if at == len(data):
             return commands, ""
         try:
@@ -63,6 +79,7 @@ class Requests:
         """The careful way; returns where the part begins that is not whole."""
         size = len(data)
         args, left, length = self._args, self._left, self._length
+        strict = self.is_strict
         try:
             while True:
                 if not left:
@@ -79,11 +96,14 @@ class Requests:
                     if not is_array:
                         if command := split_inline(line):
                             commands.append(command)
+                            strict = strict and command[0].upper() not in _LOGINS
                         continue
                     left = _number(line, RESP_ARGUMENTS_MAX, "invalid multibulk length")
                     if left <= 0:
                         left = 0
                         continue
+                    if strict and left > RESP_LOGIN_ARGUMENTS_MAX:
+                        raise BadRequest("unauthenticated multibulk length")
                     args = []
                 if length < 0:
                     if at >= size:
@@ -98,6 +118,8 @@ class Requests:
                     length = _number(data[at + 1 : end], RESP_BULK_BYTES_MAX, "invalid bulk length")
                     if length < 0:
                         raise BadRequest("invalid bulk length")
+                    if strict and length > RESP_LOGIN_BULK_BYTES_MAX:
+                        raise BadRequest("unauthenticated bulk length")
                     at = end + 2
                 if size - at < length + 2:
                     self._lacking = length + 2 - (size - at)
@@ -108,6 +130,7 @@ class Requests:
                 left -= 1
                 if not left:
                     commands.append(args)
+                    strict = strict and args[0].upper() not in _LOGINS
                     args = []
         finally:
             self._args, self._left, self._length = args, left, length

@@ -33,6 +33,8 @@ class Row:
     """It has one key, its first argument."""
     blocking: bool = False
     """It waits for a key if it finds nothing."""
+    split: str = "none"
+    """As in the command table."""
     runs: bool = False
     """One key, no waiting, the shards answer: it may be sent together with its like."""
     always: bool = False
@@ -58,6 +60,7 @@ ROWS: Final[dict[str, Row]] = {
         local="local" in spec.flags,
         blocking="blocking" in spec.flags,
         numkeys=spec.numkeys,
+        split=spec.split,
         runs=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys and "blocking" not in spec.flags,
         single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys,
     )

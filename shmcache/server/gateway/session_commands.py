@@ -4,15 +4,13 @@ import time
 from typing import Any
 
 from ...errors import CommandFailed, ResponseError
+from .acl.guard import HELLO_FIRST
 from .arguments import integer
 from .replies import Push
 from .rows import command, wrong_arity
 from .versions import REDIS_VERSION
 
 _SET_FAST = ("fast", "loading", "stale")
-_NO_PASSWORD = (
-    "AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
-)
 
 
 @command("PING", -1, "PONG, or the argument.", "fast", always=True)
@@ -42,19 +40,11 @@ def select(client: Any, args: list[bytes]) -> Any:
     return "OK"
 
 
-@command("AUTH", -2, "Log in: there are no passwords.", *_SET_FAST, "noscript", "no_auth", "nomonitor")
+@command("AUTH", -2, "Log in: [user] password.", *_SET_FAST, "noscript", "no_auth", "nomonitor")
 def auth(client: Any, args: list[bytes]) -> Any:
     if len(args) > 3:
         raise CommandFailed("ERR", "syntax error")
-    if len(args) == 2:
-        raise CommandFailed("ERR", _NO_PASSWORD)
-    return _check_user(args[1])
-
-
-def _check_user(user: bytes) -> Any:
-    """The default user takes any password while none is set."""
-    if user != b"default":
-        raise ResponseError("WRONGPASS", "invalid username-password pair or user is disabled.")
+    client.gateway.guard.login(client, args[1] if len(args) == 3 else None, args[-1], "AUTH")
     return "OK"
 
 
@@ -67,16 +57,20 @@ def hello(client: Any, args: list[bytes]) -> Any:
         resp = int(args[1])
         if resp not in (2, 3):
             raise ResponseError("NOPROTO", "unsupported protocol version")
-    rest = args[2:]
+    rest, login = args[2:], None
     while rest:
         word = rest[0].upper()
         if word == b"AUTH" and len(rest) > 2:
-            _check_user(rest[1])
+            login = rest[1:3]
             rest = rest[3:]
         elif word == b"SETNAME" and len(rest) > 1:
             name, rest = check_name(rest[1], "Client names cannot contain spaces, newlines or special characters."), rest[2:]
         else:
             raise CommandFailed("ERR", f"Syntax error in HELLO option '{rest[0].decode('utf-8', 'replace')}'")
+    if login is not None:
+        client.gateway.guard.login(client, *login, "HELLO")
+    elif client.gateway.guard.needs_login(client):
+        raise HELLO_FIRST
     if name is not None:
         client.name = name
     client.resp = resp
@@ -99,25 +93,26 @@ def check_name(name: bytes, complaint: str) -> bytes:
     return name
 
 
-@command("QUIT", -1, "Close the connection.", *_SET_FAST, "noscript", always=True, at_once=True)
+@command("QUIT", -1, "Close the connection.", *_SET_FAST, "noscript", "no_auth", always=True, at_once=True)
 def quit_(client: Any, args: list[bytes]) -> Any:
     client.close_after_reply()
     return "OK"
 
 
-@command("RESET", 1, "Forget what this connection has set.", *_SET_FAST, "noscript", always=True, at_once=True)
+@command("RESET", 1, "Forget what this connection has set.", *_SET_FAST, "noscript", "no_auth", always=True, at_once=True)
 def reset(client: Any, args: list[bytes]) -> Any:
     client.transaction = client.watched = None
     if client.subscriber is not None:
         client.subscriber.close()
         client.subscriber = None
+    client.gateway.tracking.leave(client)
     client.gateway.monitors.discard(client)
     client.gateway.refresh()
     client.is_monitor = client.muted = False
     client.mute_next = 0
     client.no_evict = client.no_touch = False
     client.name, client.resp = b"", 2
-    client.refresh()
+    client.gateway.guard.welcome(client)
     return "RESET"
 
 

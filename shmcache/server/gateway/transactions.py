@@ -6,7 +6,7 @@ from typing import Any, Final
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_QUEUED_COMMANDS_MAX
 from ...protocol import frames
-from ...protocol.commands import SlotMap, cross_slot, key_positions, slot_of_key
+from ...protocol.commands import READ_ONLY, SlotMap, cross_slot, key_positions, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
 from .replies import NIL_ARRAY
@@ -113,7 +113,8 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     if transaction.is_broken:
         raise ResponseError("EXECABORT", "Transaction discarded because of previous errors.")
     gateway = client.gateway
-    engine = [(row, [row.name, *args[1:]]) for row, args in transaction.commands if row.handler is None]
+    refused = _refused(client, transaction)
+    engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
     slots: SlotMap = gateway.slots
     shard, slot = _place([args for _, args in engine], slots, watched)
     guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})
@@ -122,12 +123,19 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         if await watching.stamps(gateway, keys) != list(watched.values()):
             return NIL_ARRAY
     results: list[Any] = []
+    tracking = client.tracking
+    read = [key for row, args in engine if row.name in READ_ONLY for key in keys_of(row, args)] if tracking is not None and tracking.wants() else []
+    if tracking is not None:
+        tracking.caching = None
+    gateway.tracking.remember(read, client)
     if engine:
         commands = [args for _, args in engine]
         collected = Collected(gateway.loop)
         batch = [guard, *commands] if guard else commands
-        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION, collected))
+        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION | request_flags(batch, only_reads=False), collected))
         results = await collected.future
+        if read:
+            gateway.tracking.look_again(read, tracking)
         if guard:
             if watching.is_conflict(results[0]):
                 return NIL_ARRAY
@@ -135,7 +143,20 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         if all(isinstance(result, ShmcacheError) and not isinstance(result, ResponseError) for result in results):
             # Refused as a whole, or its outcome is unknown: not a list of results.
             raise results[0]
-    return await _assembled(client, transaction, iter(results))
+    return await _assembled(client, transaction, iter(results), refused)
+
+
+def _refused(client: Any, transaction: Transaction) -> dict[int, ShmcacheError]:
+    """Commands, by their places, that the client's user may give no longer: its rules have changed meanwhile."""
+    if not client.restricted:
+        return {}
+    found = ((at, client.gateway.guard.refusal(client, row, args, "multi")) for at, (row, args) in enumerate(transaction.commands))
+    return {at: error for at, error in found if error is not None}
+
+
+def keys_of(row: Row, args: list[Any]) -> list[bytes]:
+    """The keys of a command."""
+    return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
 
 
 def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int]) -> tuple[int, int]:
@@ -146,16 +167,20 @@ def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int])
     found = [slot_of_key(key) for key in keys]
     if len({slots.shard_of[slot] for slot in found}) > 1:
         raise cross_slot("a transaction")
-    if slots.shards > 1 and any(not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
+    # A script without keys runs where the others are.
+    if slots.shards > 1 and any(ROWS[args[0]].split != "shard" and not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
         raise ResponseError("CROSSSLOT", "a command without a key concerns all shards: it cannot be part of a transaction on one of them")
     slot = found[0] if found else slots.slot_of[0]
     return slots.shard_of[slot], slot
 
 
-async def _assembled(client: Any, transaction: Transaction, results: Any) -> list[Any]:
+async def _assembled(client: Any, transaction: Transaction, results: Any, refused: dict[int, ShmcacheError]) -> list[Any]:
     """The replies in order: the shard's, and those that the gateway gives itself."""
     replies: list[Any] = []
-    for row, args in transaction.commands:
+    for at, (row, args) in enumerate(transaction.commands):
+        if at in refused:
+            replies.append(refused[at])
+            continue
         if row.handler is None:
             replies.append(shaped(client.resp, row.name, args, next(results)))
             continue

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ...errors import BadChannel, ConfigError, LimitExceeded, ProtocolError, ResponseError
 from ...limits import CHANNEL_UPSTREAMS_MAX, CLIENT_BATCH_COMMANDS_MAX
+from ...option_values import NOTIFY_LETTERS
 from ...protocol import codec, frames
 from ...protocol.channels import CHANNEL, RESERVED_PREFIX, SHARD, check_name, is_local, topic_of
 from .core import HubCore
@@ -29,9 +30,10 @@ class Requests:
         forward: Callable[[Forwarded], None],
         set_upstreams: Callable[[list[str]], None],
         figures: Callable[[], dict[str, Any]],
+        notify: Callable[[str | None], str],
     ) -> None:
         self._core, self._message_bytes_max = core, message_bytes_max
-        self._forward, self._set_upstreams, self._figures = forward, set_upstreams, figures
+        self._forward, self._set_upstreams, self._figures, self._notify = forward, set_upstreams, figures, notify
         self.forwards = False
         """Whether there is an upstream hub at present."""
 
@@ -151,6 +153,15 @@ class Requests:
             return True
         if call == "forward":
             return self._forwarded(arguments.get("messages"))
+        if call == "notify":
+            if "letters" in arguments:
+                if not local:
+                    raise ProtocolError("notify: the letters are set from this host only, by its unix socket")
+                letters = arguments["letters"]
+                if not isinstance(letters, str) or len(letters) > 64 or set(letters) - set(NOTIFY_LETTERS):
+                    raise ProtocolError(f"notify: `letters` are some of {NOTIFY_LETTERS}")
+                return {"letters": self._notify(letters)}
+            return {"letters": self._notify(None)}
         if call == "upstream":
             if "endpoints" in arguments:
                 if not local:

@@ -73,7 +73,7 @@ class LogEvents:
     """The write logs of all shards, from the moment on at which each was first seen."""
 
     def __init__(self, letters: str, log: Any) -> None:
-        self._letters, self._log = letters, log
+        self.letters, self._log = letters, log
         self._tailers: dict[int, LogTailer] = {}
         self.missed_bytes = 0
 
@@ -100,12 +100,12 @@ class LogEvents:
                 self.missed_bytes += missed
                 self._log.warning("write log overtook the key events", shard=shard, missed_bytes=missed)
                 # What was missed may have changed any key: whoever keeps copies must drop them all.
-                if "I" in self._letters:
+                if "I" in self.letters:
                     messages.append((INVALIDATE_CHANNEL, b""))
                 continue
             if data:
                 for record in decode_records(data):
-                    messages += events_of(record, self._letters)
+                    messages += events_of(record, self.letters)
         return messages
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-//! `LogTailer` and `decode_records`.
+//! `LogTailer`, and what is made of the records that it reads.
 
 use super::convert::{borrow_fd, slot_table};
 use super::errors::{self, EngineError};
@@ -7,6 +7,7 @@ use crate::commands::events::EVENTS;
 use crate::layout::SLOT_COUNT;
 use crate::log::record::{records, Effect};
 use crate::log::{split, LogTailer};
+use crate::parts::PREFIX;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -137,6 +138,29 @@ fn decode_records<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
     Ok(list)
 }
 
+/// What `decode_changes` says of a record.
+const OTHER: u8 = 0;
+const WRITTEN: u8 = 1;
+const FLUSHED: u8 = 2;
+
+#[pyfunction]
+fn decode_changes<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for item in self::records(records) {
+        let (record, _) = item.map_err(damaged)?;
+        if record.key.starts_with(&PREFIX) {
+            continue;
+        }
+        let what = match record.effect {
+            Effect::Set | Effect::SetRef => WRITTEN,
+            Effect::Flush => FLUSHED,
+            _ => OTHER,
+        };
+        list.append((what, PyBytes::new(py, record.key), record.stamp))?;
+    }
+    Ok(list)
+}
+
 fn damaged((at, what): (usize, &'static str)) -> PyErr {
     EngineError::new_err(format!("the record at byte {at} is damaged: {what}"))
 }
@@ -185,5 +209,6 @@ pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     }
     module.add_class::<PyLogTailer>()?;
     module.add_function(wrap_pyfunction!(decode_records, module)?)?;
+    module.add_function(wrap_pyfunction!(decode_changes, module)?)?;
     module.add_function(wrap_pyfunction!(split_records, module)?)
 }

@@ -1,5 +1,6 @@
 //! The border to Python: the only place where PyO3 appears. `_engine.pyi` is its documentation.
 
+mod collections;
 mod convert;
 mod errors;
 mod log;

@@ -144,6 +144,29 @@ impl PyOwner {
         sink.finish()
     }
 
+    fn begin_group(&mut self) -> PyResult<()> {
+        let owner = self.get()?;
+        if owner.in_group() {
+            return Err(EngineError::new_err("a group is open already"));
+        }
+        owner.open_group();
+        Ok(())
+    }
+
+    fn commit_group(&mut self, py: Python<'_>) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.commit_group().map_err(|refused| errors::fail(py, refused.into()))?;
+        owner.publish_gauges();
+        Ok(())
+    }
+
+    fn abandon_group(&mut self) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.abandon_group();
+        owner.publish_gauges();
+        Ok(())
+    }
+
     #[pyo3(signature = (budget_us = 1000))]
     fn tick(&mut self, budget_us: u64) -> PyResult<bool> {
         self.get()?.tick(Duration::from_micros(budget_us)).map_err(damaged)
@@ -166,7 +189,16 @@ impl PyOwner {
                 "tombstone_life_ms" => owner.set_tombstone_life(value.extract()?).map_err(EngineError::new_err)?,
                 "replica" => owner.set_replica(value.extract()?),
                 "node" => owner.set_node(value.extract()?).map_err(EngineError::new_err)?,
-                _ => return Err(EngineError::new_err(format!("no option {name:?}"))),
+                _ => match owner.compact_limits.by_option(&name) {
+                    Some((limit, most)) => {
+                        let wanted: usize = value.extract()?;
+                        if wanted > most {
+                            return Err(EngineError::new_err(format!("{name} is at most {most}")));
+                        }
+                        *limit = wanted;
+                    }
+                    None => return Err(EngineError::new_err(format!("no option {name:?}"))),
+                },
             }
         }
         owner
@@ -267,6 +299,9 @@ impl PyOwner {
             ("rebuilding", owner.is_rebuilding() as u64),
         ] {
             dict.set_item(name, value)?;
+        }
+        for (name, limit) in owner.compact_limits.options() {
+            dict.set_item(name, limit)?;
         }
         let (shard, shards) = owner.shard();
         dict.set_item("shard", shard)?;

@@ -20,13 +20,16 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 /// How many keys before its turn an entry of MGET is fetched into the processor's cache.
 const ENTRIES_AHEAD: usize = 4;
 /// Commands whose replies are the same in both protocols, nil excepted.
-const SAME_IN_RESP3: [&str; 7] = ["GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE"];
+const SAME_IN_RESP3: [&str; 20] = [
+    "GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE", "HGET", "HMGET", "HEXISTS", "HLEN", "HSTRLEN", "HKEYS", "HVALS", "SISMEMBER", "SMISMEMBER",
+    "SCARD", "ZCARD", "ZCOUNT", "ZLEXCOUNT",
+];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 pub struct PyReader {
     shards: Vec<ShardReader>,
     slots: Vec<u16>,
-    decode: bool,
+    pub(super) decode: bool,
 }
 
 /// Key, stamp, node, digest.
@@ -40,7 +43,7 @@ impl PyReader {
     }
 
     #[inline]
-    fn shard_of(&self, key: &[u8]) -> &ShardReader {
+    pub(super) fn shard_of(&self, key: &[u8]) -> &ShardReader {
         // One shard needs no hash slot. `new` checked that the table names existing shards.
         match self.shards.as_slice() {
             [only] => only,
@@ -130,6 +133,16 @@ impl PyReader {
     #[pyo3(signature = (key, /))]
     fn get<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         bytes_of(key, |key| self.read_value(py, key))?
+    }
+
+    #[pyo3(signature = (key, field, /))]
+    fn hget<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, field: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.find_field(py, key, field)
+    }
+
+    #[pyo3(signature = (key, member, /))]
+    fn sismember<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, member: &Bound<'py, PyAny>) -> PyResult<u8> {
+        Ok(self.find_member(py, key, member)? as u8)
     }
 
     #[pyo3(signature = (keys, /))]
@@ -243,7 +256,7 @@ impl PyReader {
                 failed: None,
             };
             let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
-            let failed = local.failed.is_some();
+            let failed = local.failed.is_some() || result.as_ref().is_err_and(|fail| fail.code == ASK_OWNER);
             scratch = local.scratch;
             if failed {
                 // The caller asks the owner, or maps anew.
@@ -392,6 +405,10 @@ impl View for Local<'_> {
     fn prefetch(&self, key: &[u8]) {
         let shard = self.reader.shard_of(key);
         shard.prefetch_bucket(shard.hash(key));
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.reader.shards[0].random()
     }
 }
 

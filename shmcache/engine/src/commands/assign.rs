@@ -3,12 +3,16 @@
 //! Options are read first, their numbers after: a wrong option is told before a wrong number. An option may be repeated (the last one
 //! counts), but not contradicted.
 
+use super::events::event;
 use super::number::{int_arg, parse_int};
 use super::reply::Sink;
 use super::write::{invalid_expire, string_entry, string_value, write_option};
 use super::{Args, Fail};
 use crate::layout::Kind;
 use crate::owner::Owner;
+
+const DEL: u8 = event("del");
+const PERSIST: u8 = event("persist");
 
 #[derive(Clone, Copy, PartialEq)]
 enum Condition {
@@ -149,8 +153,13 @@ pub fn set(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
             _ => deadline.unwrap_or(0),
         };
         if deadline != 0 && deadline <= owner.now_ms {
+            owner.event = DEL;
             owner.remove(args[1]);
         } else {
+            if let Lifetime::Word = lifetime {
+                // A deadline that stays is no event.
+                owner.event = 0;
+            }
             owner.put(args[1], Kind::String, args[2], deadline)?;
         }
     }
@@ -188,8 +197,12 @@ pub fn getex(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), 
     };
     if let (Some(deadline), Some(entry)) = (deadline, owner.lookup(args[1])) {
         if deadline != 0 && deadline <= owner.now_ms {
+            owner.event = DEL;
             owner.remove(args[1]);
         } else {
+            if deadline == 0 {
+                owner.event = PERSIST;
+            }
             owner.set_deadline(args[1], &entry, deadline)?;
         }
     }

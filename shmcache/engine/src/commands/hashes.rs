@@ -1,50 +1,75 @@
-//! Commands on hashes.
+//! Commands on hashes. Deadlines of fields are in `hash_expiry`, random fields and HSCAN in `picks`.
 
-use super::parts::look_for;
+use super::number::{float_of, int_arg, parse_int, Decimal};
+use super::parts::{if_small, large_of, look_for};
 use super::read::View;
 use super::reply::Sink;
 use super::table::Command;
-use super::{Args, Fail};
+use super::write::sum_text;
+use super::{hash_expiry, picks, Args, Fail};
 use crate::compact::Builder;
 use crate::layout::Kind;
-use crate::owner::large::{Large, Opened};
+use crate::owner::large::{Element, Large, Opened};
+use crate::owner::order::Item;
 use crate::owner::{Entry, Owner};
 
+pub(super) type Pair<'a> = (&'a [u8], &'a [u8]);
+
+/// Deadline of fields that are set.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Lasting {
+    Forever,
+    /// Whatever the field had.
+    Kept,
+    /// Unix ms, in the future.
+    Until(u64),
+}
+
 pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let key = args[1];
     match command {
-        Command::Hset => {
+        Command::Hset | Command::Hmset => {
+            let name = if command == Command::Hset { "hset" } else { "hmset" };
             if args.len() % 2 != 0 {
-                return Err(Fail::err("wrong number of arguments for 'hset' command"));
+                return Err(Fail::err(format!("wrong number of arguments for '{name}' command")));
             }
-            let pairs: Vec<(&[u8], &[u8])> = args[2..].chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-            let new = set_fields(owner, args[1], &pairs)?;
-            out.int(new as i64);
+            let new = set_fields(owner, key, &pairs_of(&args[2..]), Lasting::Forever)?;
+            if command == Command::Hset {
+                out.int(new as i64);
+            } else {
+                out.ok();
+            }
+        }
+        Command::Hsetnx => {
+            let is_new = field_of(owner, key, args[2])?.is_none();
+            if is_new {
+                set_fields(owner, key, &[(args[2], args[3])], Lasting::Forever)?;
+            }
+            out.flag(is_new);
         }
         Command::Hdel => {
-            let gone = delete_fields(owner, args[1], &args[2..])?;
+            let gone = delete_fields(owner, key, &args[2..])?;
             out.int(gone as i64);
         }
-        Command::Hlen => {
-            let length = match owner.open(args[1], Kind::Hash)? {
-                Opened::Missing => 0,
-                Opened::Compact(entry) => owner.small(&entry).count,
-                Opened::Large(large) => owner.length(&large),
+        Command::Hincrby => {
+            let by = int_arg(args[3])?;
+            let old = match field_of(owner, key, args[2])? {
+                Some(value) => parse_int(&value).ok_or_else(|| Fail::err("hash value is not an integer"))?,
+                None => 0,
             };
-            out.int(length as i64);
+            let new = old
+                .checked_add(by)
+                .ok_or_else(|| Fail::err("increment or decrement would overflow"))?;
+            set_fields(owner, key, &[(args[2], new.to_string().as_bytes())], Lasting::Kept)?;
+            out.int(new);
         }
-        Command::Hgetall => {
-            let elements = match owner.lookup(args[1]) {
-                None => Vec::new(),
-                Some(entry) if entry.meta.kind_code() != Kind::Hash as u8 => return Err(Fail::wrong_type()),
-                Some(entry) => owner.elements(args[1], Kind::Hash, entry),
-            };
-            out.array(elements.len() * 2);
-            for element in &elements {
-                out.bytes(&element.name);
-                out.bytes(&element.value);
-            }
+        Command::Hincrbyfloat => {
+            let text = float_sum(owner, args)?;
+            set_fields(owner, key, &[(args[2], text.as_bytes())], Lasting::Kept)?;
+            out.bytes(text.as_bytes());
         }
-        other => unreachable!("{other:?} is no hash command"),
+        Command::Hscan => picks::scan(owner, Kind::Hash, args, out)?,
+        _ => hash_expiry::run(owner, command, args, out)?,
     }
     Ok(())
 }
@@ -57,6 +82,11 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
             let small = |compact: Option<crate::compact::Compact>| compact.is_some_and(|hash| hash.field(fields[0]).is_some());
             let there = look_for(view, args[1], Kind::Hash, fields, small, |found| found[0].is_some())?;
             out.flag(there);
+        }
+        Command::Hstrlen => {
+            let small = |compact: Option<crate::compact::Compact>| compact.and_then(|hash| hash.field(fields[0])).map_or(0, <[u8]>::len);
+            let length = look_for(view, args[1], Kind::Hash, fields, small, |found| found[0].as_ref().map_or(0, Vec::len))?;
+            out.int(length as i64);
         }
         Command::Hget | Command::Hmget => {
             let values = look_for(
@@ -73,57 +103,150 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
             if command == Command::Hmget {
                 out.array(values.len());
             }
-            for value in &values {
-                match value {
-                    Some(value) => out.bytes(value),
-                    None => out.nil(),
+            values.iter().for_each(|value| write_value(value.as_deref(), out));
+        }
+        Command::Hlen => match if_small(view, args[1], Kind::Hash, |compact| compact.map_or(0, |hash| hash.count))? {
+            Some(length) => out.int(length as i64),
+            None => {
+                let (owner, large) = large_of(view, args[1], Kind::Hash)?;
+                out.int(owner.length(&large) as i64);
+            }
+        },
+        Command::Hgetall | Command::Hkeys | Command::Hvals => {
+            let (names, values) = (command != Command::Hvals, command != Command::Hkeys);
+            let each = names as usize + values as usize;
+            let small = if_small(view, args[1], Kind::Hash, |compact| {
+                let pairs: Vec<Pair> = compact.iter().flat_map(|hash| hash.pairs()).collect();
+                out.array(pairs.len() * each);
+                pairs.into_iter().for_each(|pair| write_pair(pair, names, values, out));
+            })?;
+            if small.is_none() {
+                let (owner, large) = large_of(view, args[1], Kind::Hash)?;
+                let items = live_items(owner, &large);
+                out.array(items.len() * each);
+                for item in items {
+                    write_pair((owner.item_name(item), owner.item_value(item)), names, values, out);
                 }
             }
         }
+        Command::Hrandfield => picks::random_fields(view, args, out)?,
         other => unreachable!("{other:?} is flagged LOCAL and has no reader"),
     }
     Ok(())
 }
 
+pub(super) fn write_value(value: Option<&[u8]>, out: &mut impl Sink) {
+    match value {
+        Some(value) => out.bytes(value),
+        None => out.nil(),
+    }
+}
+
+pub(super) fn write_pair((name, value): Pair, names: bool, values: bool, out: &mut impl Sink) {
+    if names {
+        out.bytes(name);
+    }
+    if values {
+        out.bytes(value);
+    }
+}
+
+pub(super) fn pairs_of<'a>(args: &[&'a [u8]]) -> Vec<Pair<'a>> {
+    args.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect()
+}
+
+/// The parts of a large hash or set that have not expired.
+pub(super) fn live_items(owner: &mut Owner, large: &Large) -> Vec<Item> {
+    owner.order(large);
+    let Some(order) = owner.known_order(large) else { return Vec::new() };
+    let now = owner.now_ms;
+    let lives = |item: &Item| {
+        let deadline = owner.item_deadline(*item);
+        deadline == 0 || deadline > now
+    };
+    if large.kind == Kind::Hash {
+        order.iter().filter(lives).collect()
+    } else {
+        order.iter().collect()
+    }
+}
+
+/// A field's value.
+fn field_of(owner: &mut Owner, key: &[u8], name: &[u8]) -> Result<Option<Vec<u8>>, Fail> {
+    Ok(match owner.open(key, Kind::Hash)? {
+        Opened::Missing => None,
+        Opened::Compact(entry) => owner.small(&entry).field(name).map(<[u8]>::to_vec),
+        Opened::Large(large) => owner.part(&large, name).map(|entry| owner.value(&entry).to_vec()),
+    })
+}
+
+fn float_sum(owner: &mut Owner, args: &Args) -> Result<String, Fail> {
+    let is_number = |text: &[u8]| Decimal::parse(text).is_some() || float_of(text).is_some();
+    if !is_number(args[3]) {
+        return Err(Fail::err("value is not a valid float"));
+    }
+    if float_of(args[3]).is_some_and(f64::is_infinite) {
+        return Err(Fail::err("value is NaN or Infinity"));
+    }
+    let old = field_of(owner, args[1], args[2])?.unwrap_or_else(|| b"0".to_vec());
+    if !is_number(&old) {
+        return Err(Fail::err("hash value is not a float"));
+    }
+    sum_text(&old, args[3])
+}
+
+// ---------------------------------------------------------------- changes
+
 /// Set fields; how many are new.
-pub(super) fn set_fields(owner: &mut Owner, key: &[u8], pairs: &[(&[u8], &[u8])]) -> Result<usize, Fail> {
+pub(super) fn set_fields(owner: &mut Owner, key: &[u8], pairs: &[Pair], lasting: Lasting) -> Result<usize, Fail> {
     let limit = owner.compact_limits.hash;
-    let fits = pairs
-        .iter()
-        .all(|(field, value)| field.len() <= limit.element_bytes && value.len() <= limit.element_bytes);
+    let fits = !matches!(lasting, Lasting::Until(_))
+        && pairs
+            .iter()
+            .all(|(field, value)| field.len() <= limit.element_bytes && value.len() <= limit.element_bytes);
     match owner.open(key, Kind::Hash)? {
-        Opened::Large(large) => set_parts(owner, key, &large, pairs),
-        Opened::Compact(entry) if fits => match rebuild(owner, &entry, pairs, limit.elements) {
+        Opened::Large(large) => set_parts(owner, key, &large, pairs, lasting),
+        Opened::Compact(entry) => match fits.then(|| rebuild(owner, &entry, pairs, limit.elements)).flatten() {
             Some((value, new)) => {
                 let deadline = owner.deadline(&entry);
                 owner.put(key, Kind::Hash, &value, deadline)?;
                 Ok(new)
             }
-            None => enlarge_and_set(owner, key, &entry, pairs),
+            None => owner.within(|owner| {
+                let large = owner.enlarge(key, Kind::Hash, &entry)?;
+                set_parts(owner, key, &large, pairs, lasting)
+            }),
         },
-        Opened::Compact(entry) => enlarge_and_set(owner, key, &entry, pairs),
         Opened::Missing => {
-            let mut builder = Builder::with_room(pairs.iter().map(|(field, value)| field.len() + value.len() + 4).sum());
-            for (index, (field, _)) in pairs.iter().enumerate() {
-                // Of a field that is named twice the last value stands, in the place of the first.
-                if pairs[..index].iter().all(|(other, _)| other != field) {
-                    let (_, value) = pairs.iter().rev().find(|(other, _)| other == field).expect("it is there");
-                    builder.pair(field, value);
-                }
-                if !fits || builder.count() > limit.elements {
-                    let large = owner.new_large(key, Kind::Hash, 0);
-                    return set_parts(owner, key, &large, pairs);
-                }
-            }
-            let new = builder.count();
-            owner.put(key, Kind::Hash, &builder.finish(), 0)?;
-            Ok(new)
+            let deadline = if let Lasting::Until(deadline) = lasting { deadline } else { 0 };
+            let elements = elements_of(pairs, deadline);
+            owner.store(key, Kind::Hash, &elements, 0)?;
+            Ok(elements.len())
         }
     }
 }
 
+/// The fields, each once: of one that is named twice the last value stands, in the place of the first.
+fn elements_of(pairs: &[Pair], deadline: u64) -> Vec<Element> {
+    let mut places = std::collections::HashMap::with_capacity(pairs.len());
+    let mut elements: Vec<Element> = Vec::with_capacity(pairs.len());
+    for (field, value) in pairs {
+        let place = *places.entry(field).or_insert(elements.len());
+        if place == elements.len() {
+            elements.push(Element {
+                name: field.to_vec(),
+                value: value.to_vec(),
+                deadline,
+            });
+        } else {
+            elements[place].value = value.to_vec();
+        }
+    }
+    elements
+}
+
 /// A compact hash with these fields set; None if they are too many.
-fn rebuild(owner: &Owner, entry: &Entry, pairs: &[(&[u8], &[u8])], most: usize) -> Option<(Vec<u8>, usize)> {
+fn rebuild(owner: &Owner, entry: &Entry, pairs: &[Pair], most: usize) -> Option<(Vec<u8>, usize)> {
     let old = owner.small(entry);
     let room = owner.value(entry).len() + pairs.iter().map(|(field, value)| field.len() + value.len() + 4).sum::<usize>();
     let mut builder = Builder::with_room(room);
@@ -144,25 +267,26 @@ fn rebuild(owner: &Owner, entry: &Entry, pairs: &[(&[u8], &[u8])], most: usize) 
     Some((builder.finish(), new))
 }
 
-fn enlarge_and_set(owner: &mut Owner, key: &[u8], entry: &Entry, pairs: &[(&[u8], &[u8])]) -> Result<usize, Fail> {
-    let entry = *entry;
-    let large = owner.enlarge(key, Kind::Hash, &entry)?;
-    set_parts(owner, key, &large, pairs)
-}
-
-fn set_parts(owner: &mut Owner, key: &[u8], large: &Large, pairs: &[(&[u8], &[u8])]) -> Result<usize, Fail> {
+fn set_parts(owner: &mut Owner, key: &[u8], large: &Large, pairs: &[Pair], lasting: Lasting) -> Result<usize, Fail> {
     owner.several(pairs.len(), |owner| {
         let mut new = 0;
         for (field, value) in pairs {
-            new += owner.part(large, field).is_none() as usize;
-            owner.put_part(large, field, value, 0)?;
+            let old = owner.part(large, field);
+            new += old.is_none() as usize;
+            let deadline = match lasting {
+                Lasting::Forever => 0,
+                Lasting::Kept => old.map_or(0, |entry| owner.deadline(&entry)),
+                Lasting::Until(deadline) => deadline,
+            };
+            owner.put_part(large, field, value, deadline)?;
         }
         owner.put_root(key, large)?;
         Ok(new)
     })
 }
 
-fn delete_fields(owner: &mut Owner, key: &[u8], fields: &[&[u8]]) -> Result<usize, Fail> {
+/// Delete fields; how many there were. Without a field the key goes.
+pub(super) fn delete_fields(owner: &mut Owner, key: &[u8], fields: &[&[u8]]) -> Result<usize, Fail> {
     match owner.open(key, Kind::Hash)? {
         Opened::Missing => Ok(0),
         Opened::Compact(entry) => {
@@ -182,15 +306,20 @@ fn delete_fields(owner: &mut Owner, key: &[u8], fields: &[&[u8]]) -> Result<usiz
             }
             Ok(gone)
         }
-        Opened::Large(large) => owner.several(fields.len(), |owner| {
-            owner.order(&large);
-            let gone = fields.iter().filter(|field| owner.remove_part(&large, field)).count();
-            if owner.length(&large) == 0 {
-                owner.remove(key);
-            } else if gone > 0 {
-                owner.put_root(key, &large)?;
-            }
-            Ok(gone)
-        }),
+        Opened::Large(large) => remove_parts(owner, key, &large, fields),
     }
+}
+
+/// Take parts of a large hash or set away; how many there were. Without any the key goes.
+pub(super) fn remove_parts<N: AsRef<[u8]>>(owner: &mut Owner, key: &[u8], large: &Large, names: &[N]) -> Result<usize, Fail> {
+    owner.several(names.len(), |owner| {
+        owner.order(large);
+        let gone = names.iter().filter(|name| owner.remove_part(large, name.as_ref())).count();
+        if owner.length(large) == 0 {
+            owner.remove(key);
+        } else if gone > 0 {
+            owner.put_root(key, large)?;
+        }
+        Ok(gone)
+    })
 }

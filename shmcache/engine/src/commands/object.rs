@@ -5,6 +5,7 @@ use super::reply::Sink;
 use super::{Args, Fail};
 use crate::layout::Kind;
 use crate::owner::collections::root_id;
+use crate::owner::large::Opened;
 use crate::owner::{Entry, Owner, Policy};
 
 const HELP: &[&str] = &[
@@ -42,7 +43,7 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
         return Ok(());
     };
     match word.as_slice() {
-        b"encoding" => out.bytes(encoding(owner, &entry).as_bytes()),
+        b"encoding" => out.bytes(encoding(owner, args[2], &entry).as_bytes()),
         b"refcount" => out.int(1),
         b"idletime" => out.int(idle_seconds(owner, &entry)?),
         _ => out.int(frequency(owner)?),
@@ -51,14 +52,35 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
 }
 
 /// As Redis would say of the value. A kind with several forms gets an arm here.
-fn encoding(owner: &Owner, entry: &Entry) -> &'static str {
+fn encoding(owner: &mut Owner, key: &[u8], entry: &Entry) -> &'static str {
     match Kind::from_code(entry.meta.kind_code()) {
         Some(Kind::String) => string_encoding(owner.value(entry)),
         // As Redis 7.2 says it; 7.0 calls every list a quicklist.
         Some(Kind::List) if root_id(owner.value(entry)).is_none() => "listpack",
         Some(Kind::List) => "quicklist",
+        Some(Kind::Hash) if root_id(owner.value(entry)).is_none() => "listpack",
+        Some(Kind::Hash) => "hashtable",
+        Some(Kind::Zset) if root_id(owner.value(entry)).is_none() => "listpack",
+        Some(Kind::Zset) => "skiplist",
+        Some(Kind::Set) => set_encoding(owner, key, entry),
         Some(kind) => kind.name(),
         None => "unknown",
+    }
+}
+
+/// Most members of a set that Redis keeps as sorted integers.
+const INTSET_MAX: usize = 512;
+
+fn set_encoding(owner: &mut Owner, key: &[u8], entry: &Entry) -> &'static str {
+    match owner.opened(key, Kind::Set, *entry) {
+        Opened::Large(large) if owner.length(&large) > INTSET_MAX => "hashtable",
+        Opened::Large(large) => {
+            let mut items = owner.known_order(&large).into_iter().flat_map(|order| order.iter());
+            let integers = items.all(|item| parse_int(owner.item_name(item)).is_some());
+            if integers { "intset" } else { "hashtable" }
+        }
+        _ if owner.small(entry).strings().all(|member| parse_int(member).is_some()) => "intset",
+        _ => "listpack",
     }
 }
 

@@ -5,6 +5,8 @@ use super::Fail;
 use crate::compact::Compact;
 use crate::layout::Kind;
 use crate::owner::collections::root_id;
+use crate::owner::large::{Large, Opened};
+use crate::owner::Owner;
 use crate::parts::{part_key, MAX_NAME_BYTES};
 use crate::slots::slot_of;
 
@@ -55,4 +57,23 @@ pub fn look_for<V: View, T>(
         }
     }
     Err(Busy.into())
+}
+
+/// The answer that `small` makes of a compact value (or of none); None if the collection is large: then `large_of` comes next. Fails with WRONGTYPE.
+pub fn if_small<V: View, T>(view: &mut V, key: &[u8], kind: Kind, small: impl FnOnce(Option<Compact>) -> T) -> Result<Option<T>, Fail> {
+    view.look(key, Part::All, |seen| match seen {
+        None => Ok(Some(small(None))),
+        Some(seen) if seen.kind_code != kind as u8 => Err(Fail::wrong_type()),
+        Some(seen) if root_id(seen.value).is_some() => Ok(None),
+        Some(seen) => Ok(Some(small(Compact::parse(seen.value)))),
+    })?
+}
+
+/// The large collection of a key, where `if_small` has just seen one: what concerns all of it is known to the owner only.
+pub fn large_of<'a, V: View>(view: &'a mut V, key: &[u8], kind: Kind) -> Result<(&'a mut Owner, Large), Fail> {
+    let owner = view.owner().ok_or(Busy)?;
+    match owner.open(key, kind)? {
+        Opened::Large(large) => Ok((owner, large)),
+        _ => unreachable!("nothing came between the two looks"),
+    }
 }

@@ -69,6 +69,9 @@ pub trait View {
     fn owner(&mut self) -> Option<&mut Owner> {
         None
     }
+
+    /// Something random.
+    fn draw(&mut self) -> u64;
 }
 
 impl View for Owner {
@@ -102,6 +105,10 @@ impl View for Owner {
 
     fn owner(&mut self) -> Option<&mut Owner> {
         Some(self)
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random()
     }
 }
 

@@ -136,7 +136,7 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
 }
 
 /// The key that gets the result is no key of the command's row.
-fn check_target(owner: &Owner, target: &[u8]) -> Result<(), Fail> {
+pub(super) fn check_target(owner: &Owner, target: &[u8]) -> Result<(), Fail> {
     if is_reserved(target) {
         return Err(Fail::new("LIMIT", "keys that begin with ff 50 00 ff are kept for the parts of large collections"));
     }

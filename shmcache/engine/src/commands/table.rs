@@ -38,7 +38,17 @@ pub const SET: usize = family("set");
 pub const ZSET: usize = family("zset");
 
 /// Commands that say how many keys come: position of that number. The keys follow it.
-const NUMKEYS: &[(&str, usize)] = &[("BLMPOP", 2), ("LMPOP", 1)];
+const NUMKEYS: &[(&str, usize)] = &[
+    ("BZMPOP", 2),
+    ("ZDIFF", 1),
+    ("ZDIFFSTORE", 2),
+    ("ZINTER", 1),
+    ("ZINTERCARD", 1),
+    ("ZINTERSTORE", 2),
+    ("ZMPOP", 1),
+    ("ZUNION", 1),
+    ("ZUNIONSTORE", 2),
+    ("SINTERCARD", 1), ("BLMPOP", 2), ("LMPOP", 1)];
 
 pub struct Spec {
     pub command: Command,
@@ -107,6 +117,9 @@ commands! {
     Blpop       "BLPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "[key, first element] of the first list of one slot that has any; waits up to a timeout (seconds, 0: for ever).";
     Brpop       "BRPOP"       -3 (1 -2 1) [WRITE | BLOCKING] "none" "list" "As BLPOP, the last element.";
     Brpoplpush  "BRPOPLPUSH"   4 (1 2 1) [WRITE | DENYOOM | BLOCKING] "none" "list" "As RPOPLPUSH; waits up to a timeout (seconds, 0: for ever) for an element.";
+    Bzmpop      "BZMPOP"      -5 (0 0 0) [WRITE | BLOCKING] "none" "zset" "As ZMPOP, after a timeout (seconds, 0: for ever) for which it waits.";
+    Bzpopmax    "BZPOPMAX"    -3 (1 -2 1) [WRITE | FAST | BLOCKING] "none" "zset" "As BZPOPMIN, the member of the highest score.";
+    Bzpopmin    "BZPOPMIN"    -3 (1 -2 1) [WRITE | FAST | BLOCKING] "none" "zset" "[key, member, score] of the lowest score in the first sorted set of one slot that has any; waits up to a timeout (seconds, 0: for ever).";
     Checkstamp  "CHECKSTAMP"  -3 (1 -1 2) [READONLY | FAST] "none" "read" "OK if keys have these stamps (key stamp ...), else ABORTED; at the head of a transaction all of it is given up then.";
     Copy        "COPY"        -3 (1 2 1) [WRITE | DENYOOM] "none" "keyspace" "Copy a key's value and deadline to another key [REPLACE].";
     Dbsize      "DBSIZE"       1 (0 0 0) [READONLY | FAST | LOCAL | ALL_SHARDS] "sum" "server" "Number of keys.";
@@ -121,6 +134,16 @@ commands! {
     Expiretime  "EXPIRETIME"   2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's deadline, unix seconds; -1 none, -2 no key.";
     Flushall    "FLUSHALL"    -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "Delete everything [ASYNC|SYNC].";
     Flushdb     "FLUSHDB"     -1 (0 0 0) [WRITE | IDEMPOTENT | ALL_SHARDS] "ok" "keyspace" "As FLUSHALL: there is one database.";
+    Geoadd      "GEOADD"      -5 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Give members places (longitude latitude member ...) [NX|XX] [CH]; how many are new.";
+    Geodist     "GEODIST"     -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "The distance of two members [M|KM|FT|MI].";
+    Geohash     "GEOHASH"     -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "Geohashes of members, 11 characters.";
+    Geopos      "GEOPOS"      -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "[longitude, latitude] of members.";
+    Georadius   "GEORADIUS"   -6 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Members within a radius of a place [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT n [ANY]] [ASC|DESC] [STORE key] [STOREDIST key].";
+    Georadiusbymember "GEORADIUSBYMEMBER" -5 (1 1 1) [WRITE | DENYOOM] "none" "zset" "As GEORADIUS, around a member.";
+    GeoradiusbymemberRo "GEORADIUSBYMEMBER_RO" -5 (1 1 1) [READONLY | LOCAL] "none" "zset" "As GEORADIUSBYMEMBER without STORE.";
+    GeoradiusRo "GEORADIUS_RO" -6 (1 1 1) [READONLY | LOCAL] "none" "zset" "As GEORADIUS without STORE.";
+    Geosearch   "GEOSEARCH"   -7 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members around FROMMEMBER member or FROMLONLAT longitude latitude, within BYRADIUS radius unit or BYBOX width height unit [ASC|DESC] [COUNT n [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH].";
+    Geosearchstore "GEOSEARCHSTORE" -8 (1 2 1) [WRITE | DENYOOM] "none" "zset" "Store what GEOSEARCH finds as a sorted set of the same slot, with STOREDIST by distance; how many.";
     Get         "GET"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's value.";
     Getbit      "GETBIT"       3 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A bit of a value; 0 behind its end.";
     Getdel      "GETDEL"       2 (1 1 1) [WRITE | FAST] "none" "write" "A key's value, deleting it.";
@@ -130,11 +153,32 @@ commands! {
     Getstamp    "GETSTAMP"     2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "[value, stamp] for SET ... IFSTAMP.";
     Hdel        "HDEL"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "hash" "Delete fields; how many there were.";
     Hexists     "HEXISTS"      3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Whether a field exists.";
+    Hexpire     "HEXPIRE"     -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields' time to live, seconds [NX|XX|GT|LT] FIELDS n field ...; for each -2 no field, 0 not met, 1 set, 2 deleted.";
+    Hexpireat   "HEXPIREAT"   -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, a moment in unix seconds.";
+    Hexpiretime "HEXPIRETIME" -5 (1 1 1) [READONLY | FAST] "none" "hash" "Deadlines of fields, unix seconds FIELDS n field ...; -1 none, -2 no field.";
     Hget        "HGET"         3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "A field's value.";
-    Hgetall     "HGETALL"      2 (1 1 1) [READONLY] "none" "hash" "All fields and values.";
-    Hlen        "HLEN"         2 (1 1 1) [READONLY | FAST] "none" "hash" "Number of fields.";
+    Hgetall     "HGETALL"      2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All fields and values.";
+    Hgetdel     "HGETDEL"     -5 (1 1 1) [WRITE | FAST] "none" "hash" "Values of fields, deleting them FIELDS n field ....";
+    Hgetex      "HGETEX"      -5 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Values of fields, setting their deadline [EX s|PX ms|EXAT s|PXAT ms|PERSIST] FIELDS n field ....";
+    Hincrby     "HINCRBY"      4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Add to a field's integer.";
+    Hincrbyfloat "HINCRBYFLOAT" 4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Add to a field's number.";
+    Hkeys       "HKEYS"        2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All fields.";
+    Hlen        "HLEN"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Number of fields.";
     Hmget       "HMGET"       -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Values of fields.";
+    Hmset       "HMSET"       -4 (1 1 1) [WRITE | FAST | DENYOOM | IDEMPOTENT] "none" "hash" "Set fields.";
+    Hpersist    "HPERSIST"    -5 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Take fields' deadlines away FIELDS n field ...; for each 1 done, -1 none, -2 no field.";
+    Hpexpire    "HPEXPIRE"    -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, ms.";
+    Hpexpireat  "HPEXPIREAT"  -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "As HEXPIRE, a moment in unix ms.";
+    Hpexpiretime "HPEXPIRETIME"-5 (1 1 1) [READONLY | FAST] "none" "hash" "Deadlines of fields, unix ms FIELDS n field ...; -1 none, -2 no field.";
+    Hpttl       "HPTTL"       -5 (1 1 1) [READONLY | FAST] "none" "hash" "Fields' time to live, ms FIELDS n field ...; -1 none, -2 no field.";
+    Hrandfield  "HRANDFIELD"  -2 (1 1 1) [READONLY | LOCAL] "none" "hash" "A random field, or [count [WITHVALUES]] of them; a negative count may repeat some.";
+    Hscan       "HSCAN"       -3 (1 1 1) [READONLY] "none" "hash" "A step through the fields and values [MATCH pattern] [COUNT n] [NOVALUES].";
     Hset        "HSET"        -4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields; how many are new.";
+    Hsetex      "HSETEX"      -6 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set fields and their deadline [FNX|FXX] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL] FIELDS n field value ...; 1 if done.";
+    Hsetnx      "HSETNX"       4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "hash" "Set a field if there is none.";
+    Hstrlen     "HSTRLEN"      3 (1 1 1) [READONLY | FAST | LOCAL] "none" "hash" "Length of a field's value, bytes.";
+    Httl        "HTTL"        -5 (1 1 1) [READONLY | FAST] "none" "hash" "Fields' time to live, seconds FIELDS n field ...; -1 none, -2 no field.";
+    Hvals       "HVALS"        2 (1 1 1) [READONLY | LOCAL] "none" "hash" "All values.";
     Incr        "INCR"         2 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add one to an integer.";
     Incrby      "INCRBY"       3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to an integer.";
     Incrbyfloat "INCRBYFLOAT"  3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "counter" "Add to a number.";
@@ -178,21 +222,70 @@ commands! {
     Rpoplpush   "RPOPLPUSH"    3 (1 2 1) [WRITE | DENYOOM] "none" "list" "Move the last element of a list before the first of another of the same slot.";
     Rpush       "RPUSH"       -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "Put elements behind the last, one after the other; the new length.";
     Rpushx      "RPUSHX"      -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "list" "As RPUSH if the list exists.";
+    Sadd        "SADD"        -3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "set" "Add members; how many are new.";
     Scan        "SCAN"        -2 (0 0 0) [READONLY | LOCAL | ALL_SHARDS] "cursor" "scan" "A step through all keys [MATCH pattern] [COUNT n] [TYPE kind].";
+    Scard       "SCARD"        2 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Number of members.";
+    Sdiff       "SDIFF"       -2 (1 -1 1) [READONLY] "none" "set" "Members of the first set that no other has, all of one slot.";
+    Sdiffstore  "SDIFFSTORE"  -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SDIFF, stored under the first key; how many.";
     Set         "SET"         -3 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value [NX|XX|IFSTAMP stamp] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL].";
     Setbit      "SETBIT"       4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set or clear a bit; what it was.";
     Setex       "SETEX"        4 (1 1 1) [WRITE | DENYOOM] "none" "write" "Set a value with a time to live, seconds.";
     Setnx       "SETNX"        3 (1 1 1) [WRITE | FAST | DENYOOM] "none" "write" "Set a value if there is none.";
     Setrange    "SETRANGE"     4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "write" "Overwrite part of a value; its new length.";
+    Sinter      "SINTER"      -2 (1 -1 1) [READONLY] "none" "set" "Members that all sets have, all of one slot.";
+    Sintercard  "SINTERCARD"  -3 (0 0 0) [READONLY] "none" "set" "How many members all sets have: number of keys, keys of one slot [LIMIT n].";
+    Sinterstore "SINTERSTORE" -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SINTER, stored under the first key; how many.";
+    Sismember   "SISMEMBER"    3 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Whether it is a member.";
+    Smembers    "SMEMBERS"     2 (1 1 1) [READONLY | LOCAL] "none" "set" "All members.";
+    Smismember  "SMISMEMBER"  -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "set" "Which are members.";
+    Smove       "SMOVE"        4 (1 2 1) [WRITE | FAST | DENYOOM] "none" "set" "Move a member to another set of the same slot; 1 if it was there.";
     Sort        "SORT"        -2 (1 1 1) [WRITE | DENYOOM] "none" "keyspace" "Elements of a list, set or sorted set, sorted [BY pattern] [LIMIT offset count] [GET pattern ...] [ASC|DESC] [ALPHA] [STORE key].";
     SortRo      "SORT_RO"     -2 (1 1 1) [READONLY] "none" "keyspace" "As SORT without STORE.";
+    Spop        "SPOP"        -2 (1 1 1) [WRITE | FAST] "none" "set" "Take away a random member, or [count] of them.";
+    Srandmember "SRANDMEMBER" -2 (1 1 1) [READONLY | LOCAL] "none" "set" "A random member, or [count] of them; a negative count may repeat some.";
+    Srem        "SREM"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "set" "Remove members; how many there were.";
+    Sscan       "SSCAN"       -3 (1 1 1) [READONLY] "none" "set" "A step through the members [MATCH pattern] [COUNT n].";
     Strlen      "STRLEN"       2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A value's length, bytes.";
     Substr      "SUBSTR"       4 (1 1 1) [READONLY | LOCAL] "none" "read" "As GETRANGE.";
+    Sunion      "SUNION"      -2 (1 -1 1) [READONLY] "none" "set" "Members that any of the sets has, all of one slot.";
+    Sunionstore "SUNIONSTORE" -3 (1 -1 1) [WRITE | DENYOOM] "none" "set" "SUNION, stored under the first key; how many.";
     Time        "TIME"         1 (0 0 0) [READONLY | FAST] "any" "server" "[unix seconds, microseconds].";
     Touch       "TOUCH"       -2 (1 -1 1) [READONLY | FAST | LOCAL] "sum" "read" "Mark keys as used; how many exist.";
     Ttl         "TTL"          2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's time to live, seconds; -1 none, -2 no key.";
     Type        "TYPE"         2 (1 1 1) [READONLY | FAST | LOCAL] "none" "read" "A key's kind, or none.";
     Unlink      "UNLINK"      -2 (1 -1 1) [WRITE | IDEMPOTENT] "sum" "keyspace" "As DEL.";
+    Zadd        "ZADD"        -4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "zset" "Give members scores (score member ...) [NX|XX] [GT|LT] [CH] [INCR]; how many are new.";
+    Zcard       "ZCARD"        2 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "Number of members.";
+    Zcount      "ZCOUNT"       4 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many scores lie in a range.";
+    Zdiff       "ZDIFF"       -3 (0 0 0) [READONLY] "none" "zset" "Members of the first sorted set that no other of the same slot has, by their number [WITHSCORES].";
+    Zdiffstore  "ZDIFFSTORE"  -4 (1 1 1) [WRITE | DENYOOM | IDEMPOTENT] "none" "zset" "Store what ZDIFF gives; how many.";
+    Zincrby     "ZINCRBY"      4 (1 1 1) [WRITE | FAST | DENYOOM] "none" "zset" "Add to a member's score; the new score.";
+    Zinter      "ZINTER"      -3 (0 0 0) [READONLY] "none" "zset" "Members that all sorted sets of one slot have, by their number [WEIGHTS w ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES].";
+    Zintercard  "ZINTERCARD"  -3 (0 0 0) [READONLY] "none" "zset" "How many members all sorted sets of one slot have [LIMIT n].";
+    Zinterstore "ZINTERSTORE" -4 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Store what ZINTER gives; how many.";
+    Zlexcount   "ZLEXCOUNT"    4 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members lie in a range, all having one score.";
+    Zmpop       "ZMPOP"       -4 (0 0 0) [WRITE] "none" "zset" "[key, [member, score] ...] of the lowest or highest scores (MIN|MAX) in the first sorted set of one slot that has any [COUNT n].";
+    Zmscore     "ZMSCORE"     -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "Scores of members.";
+    Zpopmax     "ZPOPMAX"     -2 (1 1 1) [WRITE | FAST] "none" "zset" "Take the member of the highest score, or several [count]; with scores.";
+    Zpopmin     "ZPOPMIN"     -2 (1 1 1) [WRITE | FAST] "none" "zset" "Take the member of the lowest score, or several [count]; with scores.";
+    Zrandmember "ZRANDMEMBER" -2 (1 1 1) [READONLY | LOCAL] "none" "zset" "A random member, or several: different ones, with a negative count any [count [WITHSCORES]].";
+    Zrange      "ZRANGE"      -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of ranks, scores or members [BYSCORE|BYLEX] [REV] [LIMIT offset count] [WITHSCORES].";
+    Zrangebylex "ZRANGEBYLEX" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of members, all having one score [LIMIT offset count].";
+    Zrangebyscore "ZRANGEBYSCORE" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "Members in a range of scores [WITHSCORES] [LIMIT offset count].";
+    Zrangestore "ZRANGESTORE" -5 (1 2 1) [WRITE | DENYOOM] "none" "zset" "Store what ZRANGE gives of another sorted set of the same slot; how many.";
+    Zrank       "ZRANK"       -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members stand before one [WITHSCORE].";
+    Zrem        "ZREM"        -3 (1 1 1) [WRITE | FAST | IDEMPOTENT] "none" "zset" "Remove members; how many there were.";
+    Zremrangebylex "ZREMRANGEBYLEX" 4 (1 1 1) [WRITE | IDEMPOTENT] "none" "zset" "Remove a range of members, all having one score; how many.";
+    Zremrangebyrank "ZREMRANGEBYRANK" 4 (1 1 1) [WRITE] "none" "zset" "Remove a range of ranks; how many.";
+    Zremrangebyscore "ZREMRANGEBYSCORE" 4 (1 1 1) [WRITE | IDEMPOTENT] "none" "zset" "Remove a range of scores; how many.";
+    Zrevrange   "ZREVRANGE"   -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGE, the highest first [WITHSCORES].";
+    Zrevrangebylex "ZREVRANGEBYLEX" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGEBYLEX backward, the upper end first.";
+    Zrevrangebyscore "ZREVRANGEBYSCORE" -4 (1 1 1) [READONLY | LOCAL] "none" "zset" "As ZRANGEBYSCORE backward, the upper end first.";
+    Zrevrank    "ZREVRANK"    -3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "How many members stand behind one [WITHSCORE].";
+    Zscan       "ZSCAN"       -3 (1 1 1) [READONLY] "none" "zset" "A step through the members and scores [MATCH pattern] [COUNT n].";
+    Zscore      "ZSCORE"       3 (1 1 1) [READONLY | FAST | LOCAL] "none" "zset" "A member's score.";
+    Zunion      "ZUNION"      -3 (0 0 0) [READONLY] "none" "zset" "Members of all sorted sets of one slot, by their number [WEIGHTS w ...] [AGGREGATE SUM|MIN|MAX] [WITHSCORES].";
+    Zunionstore "ZUNIONSTORE" -4 (1 1 1) [WRITE | DENYOOM] "none" "zset" "Store what ZUNION gives; how many.";
 }
 
 /// Longest name that `find` looks for, bytes; a test holds the table to it.

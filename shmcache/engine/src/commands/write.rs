@@ -247,7 +247,7 @@ fn increment_float(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Resul
 }
 
 /// As decimals while both are of a usual size, else as 64-bit floats.
-fn sum_text(old: &[u8], by: &[u8]) -> Result<String, Fail> {
+pub(super) fn sum_text(old: &[u8], by: &[u8]) -> Result<String, Fail> {
     if let (Some(old), Some(by)) = (Decimal::parse(old), Decimal::parse(by)) {
         return Ok(old.plus(by).to_string());
     }

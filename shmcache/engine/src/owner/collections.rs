@@ -70,6 +70,12 @@ pub fn score_sort(score: f64) -> u64 {
     }
 }
 
+/// The score of such a number.
+#[inline]
+pub fn sort_score(sort: u64) -> f64 {
+    f64::from_bits(if sort >> 63 == 1 { sort & !(1 << 63) } else { !sort })
+}
+
 /// By what a part is sorted, before its name.
 pub fn sort_of(kind_code: u8, name: &[u8], value: &[u8]) -> u64 {
     const LIST: u8 = Kind::ListPart as u8;

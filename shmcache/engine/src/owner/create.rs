@@ -177,6 +177,7 @@ impl Owner {
             tombstones: map.load(header::TOMBSTONES),
             parts: map.load(header::PARTS),
             collections: Collections::default(),
+            scan_places: Default::default(),
             pinned: SmallVec::new(),
             compact_limits: CompactLimits::default(),
             event: 0,

@@ -157,7 +157,7 @@ impl Owner {
     }
 
     /// The entry of a key as the group sees it.
-    fn visible(&self, key: &[u8]) -> Option<Offset> {
+    pub(super) fn visible(&self, key: &[u8]) -> Option<Offset> {
         match self.group.as_ref().and_then(|group| group.get(key)) {
             Some(offset) => offset,
             None => self.linked(key),

@@ -40,7 +40,42 @@ impl Default for CompactLimits {
     }
 }
 
+/// What an option may set them to at most: a compact collection is written anew with every change, and its elements may have to become parts.
+const COMPACT_ENTRIES_MAX: usize = 65_536;
+const COMPACT_BYTES_MAX: usize = MAX_NAME_BYTES;
+
 impl CompactLimits {
+    /// Every limit by the name of its option.
+    pub fn options(&self) -> [(&'static str, usize); 8] {
+        [
+            ("hash_compact_entries", self.hash.elements),
+            ("hash_compact_bytes", self.hash.element_bytes),
+            ("list_compact_entries", self.list.elements),
+            ("list_compact_bytes", self.list.element_bytes),
+            ("set_compact_entries", self.set.elements),
+            ("set_compact_bytes", self.set.element_bytes),
+            ("zset_compact_entries", self.zset.elements),
+            ("zset_compact_bytes", self.zset.element_bytes),
+        ]
+    }
+
+    /// The limit that an option of `configure` sets, `hash_compact_entries`, `set_compact_bytes` and so on, and its largest value.
+    pub fn by_option(&mut self, name: &str) -> Option<(&mut usize, usize)> {
+        let (kind, what) = name.split_once('_')?;
+        let limit = match kind {
+            "hash" => &mut self.hash,
+            "list" => &mut self.list,
+            "set" => &mut self.set,
+            "zset" => &mut self.zset,
+            _ => return None,
+        };
+        match what {
+            "compact_entries" => Some((&mut limit.elements, COMPACT_ENTRIES_MAX)),
+            "compact_bytes" => Some((&mut limit.element_bytes, COMPACT_BYTES_MAX)),
+            _ => None,
+        }
+    }
+
     pub fn of(&self, kind: Kind) -> CompactLimit {
         match kind {
             Kind::Hash => self.hash,
@@ -148,6 +183,15 @@ impl Owner {
             self.drop_if_emptied(large.id);
         }
         entry
+    }
+
+    /// The value of a part that has no deadline, without more ado: it counts as no access.
+    pub fn part_value(&self, large: &Large, name: &[u8]) -> Option<&[u8]> {
+        if name.len() > MAX_NAME_BYTES {
+            return None;
+        }
+        let offset = self.visible(&part_key(large.slot, large.id, name))?;
+        Some(value_at(&self.map, offset.0))
     }
 
     pub fn put_part(&mut self, large: &Large, name: &[u8], value: &[u8], deadline: u64) -> Result<(), Refused> {

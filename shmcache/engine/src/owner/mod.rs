@@ -14,6 +14,8 @@ pub mod collections;
 #[cfg(test)]
 mod collection_tests;
 #[cfg(test)]
+mod list_tests;
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod crash_tests_nodes;
@@ -30,6 +32,7 @@ mod rebuild;
 mod recover;
 mod redo;
 mod replica;
+pub mod scan_places;
 mod stale;
 mod stats;
 #[cfg(test)]
@@ -107,6 +110,7 @@ pub struct Owner {
     /// Large collections that the command under way works on: they must not be evicted from under it.
     pinned: SmallVec<[u64; 4]>,
     pub compact_limits: CompactLimits,
+    pub scan_places: scan_places::ScanPlaces,
     /// What the changes of the command under way are called in the log.
     pub event: u8,
     /// A group is being made real: the orders of collections have its changes already.

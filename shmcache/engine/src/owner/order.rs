@@ -127,6 +127,16 @@ impl Order {
         if rank >= self.length {
             return self.end();
         }
+        // From the nearer end: queues are read there.
+        if rank >= self.length / 2 {
+            let mut behind = self.length - rank;
+            for (block, &length) in self.lengths.iter().enumerate().rev() {
+                if behind <= length as usize {
+                    return Position { block, index: length as usize - behind };
+                }
+                behind -= length as usize;
+            }
+        }
         let mut rest = rank;
         for (block, &length) in self.lengths.iter().enumerate() {
             if rest < length as usize {
@@ -173,6 +183,21 @@ impl Order {
     /// Items of these ranks.
     pub fn range(&self, ranks: std::ops::Range<usize>) -> impl Iterator<Item = Item> + '_ {
         self.forward(self.at_rank(ranks.start)).take(ranks.len())
+    }
+
+    /// An item, each as likely as any other; `below` gives a random number below its argument. A random place of a random block is tried until there is an
+    /// item at it: on the average a few times, whatever the size.
+    pub fn random(&self, mut below: impl FnMut(usize) -> usize) -> Option<Item> {
+        const FEW: usize = 64;
+        if self.blocks.len() <= FEW {
+            return (self.length > 0).then(|| self.get(self.at_rank(below(self.length)))).flatten();
+        }
+        loop {
+            let (block, index) = (below(self.blocks.len()), below(BLOCK));
+            if let Some(&item) = self.blocks[block].get(index) {
+                return Some(item);
+            }
+        }
     }
 
     /// Take the last item away.
