@@ -93,6 +93,25 @@ def key_slots(keys: Sequence[bytes | str]) -> list[int]: ...
 def split_requests(data: bytes, at: int) -> tuple[list[list[bytes]], int]:
     """Whole commands of the Redis protocol (arrays of bulk strings) from `at` on, and where they end: at the first thing that is cut off,
     malformed or something else."""
+class Packer:
+    """Makes batches for the shards of what a Redis client sent (`docs/protocol.md`), without an object for each command."""
+
+    def __init__(self, slots: bytes, shards: int, resp2: list[tuple[str, int]], resp3: list[tuple[str, int]]) -> None:
+        """`slots`: 16384 little-endian u16, the shard of each slot. Then the commands that are taken from clients of either protocol, each with the
+        most arguments (the name included; 0: any number). Raises `EngineError` for a table that is none."""
+    def pack(
+        self, data: bytes, at: int, resp3: bool, writes_first: bool, max_commands: int, max_bytes: int
+    ) -> tuple[int, list[tuple[int, int, int, bool, bytes]], bytes | None]:
+        """Whole, right and plain commands from `at` on, up to `max_commands`, and up to `max_bytes` unless the first is larger: (where the first
+        begins that was not taken, for each shard (shard, a slot, number, whether any writes, msgpack without the array around it), order). The
+        order has a little-endian u16 for each command, the number of its shard in that list; None if there is only one.
+        `writes_first`: take nothing if the first command is one that `Reader.answer` answers."""
+
+def cut_results(payload: bytes, runs: list[tuple[int, int]]) -> tuple[list[bytes], list[str]] | None:
+    """A batch's results cut into runs of (number of commands, form): RESP2 (form 2), RESP3 (3), or a msgpack array (0); and the codes of the errors
+    among the first two. None if a result says MOVED, or the payload is malformed or has another number of results."""
+def weave_results(order: bytes, parts: list[bytes], resp3: bool) -> tuple[bytes, list[str]] | None:
+    """Results of several shards, msgpack arrays, as replies in `Packer.pack`'s order; and the codes of the errors. None if they do not fit."""
 def arm_fail_point(name: str, after: int = 0) -> None:
     """Kill this process by SIGKILL at the `after`+1-th passage of the named point. For tests."""
 

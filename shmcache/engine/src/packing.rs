@@ -67,8 +67,9 @@ impl Packer {
             .then_some((shard, first))
     }
 
-    /// The commands of `data` from `at` on, up to `max_commands`, and up to `max_bytes` unless the first is larger.
-    pub fn pack(&self, data: &[u8], at: usize, resp3: bool, max_commands: usize, max_bytes: usize) -> Packed {
+    /// The commands of `data` from `at` on, up to `max_commands`, and up to `max_bytes` unless the first is larger. With `writes_first` nothing is
+    /// taken if the first is one that a reader can answer.
+    pub fn pack(&self, data: &[u8], at: usize, resp3: bool, writes_first: bool, max_commands: usize, max_bytes: usize) -> Packed {
         let taken = &self.taken[resp3 as usize];
         let mut args = Vec::new();
         let mut parts: Vec<Part> = Vec::new();
@@ -78,6 +79,9 @@ impl Packer {
             let Some(next) = next_command(data, end, &mut args) else { break };
             let Ok(spec) = resolve(&args) else { break };
             if args.len() > taken[spec.command as usize] as usize || (next - at > max_bytes && end > at) {
+                break;
+            }
+            if writes_first && end == at && spec.flags & table::LOCAL != 0 {
                 break;
             }
             let (shard, slot) = if self.shards == 1 && spec.keys.1 == 1 && !parts.is_empty() {
@@ -325,13 +329,15 @@ mod tests {
     #[test]
     fn plain_commands_are_packed() {
         let data = stream(&["set a 1", "Get a"]);
-        let packed = packer(1).pack(&data, 0, false, 100, 1000);
+        let packed = packer(1).pack(&data, 0, false, false, 100, 1000);
         assert_eq!(packed.end, data.len());
         assert!(packed.order.is_empty());
         let [part] = packed.parts.as_slice() else { panic!() };
         assert_eq!((part.shard, part.slot, part.count, part.writes), (0, slot_of(b"a"), 2, true));
         assert_eq!(part.body, b"\x93\xa3SET\xc4\x01a\xc4\x011\x92\xa3GET\xc4\x01a");
-        assert!(!packer(1).pack(&stream(&["GET a"]), 0, false, 100, 1000).parts[0].writes);
+        assert_eq!(packer(1).pack(&data, 0, false, true, 100, 1000).end, data.len());
+        assert_eq!(packer(1).pack(&stream(&["GET a", "SET a 1"]), 0, false, true, 100, 1000).end, 0);
+        assert!(!packer(1).pack(&stream(&["GET a"]), 0, false, false, 100, 1000).parts[0].writes);
     }
 
     #[test]
@@ -339,38 +345,38 @@ mod tests {
         let first = stream(&["SET a 1"]);
         for other in ["PING", "NOSUCH a", "SET a", "LPOP a 1", "MSETNX a 1 b 2", "STRLEN a"] {
             for shards in [1, 3] {
-                let packed = packer(shards).pack(&stream(&["SET a 1", other, "SET b 1"]), 0, false, 100, 1000);
+                let packed = packer(shards).pack(&stream(&["SET a 1", other, "SET b 1"]), 0, false, false, 100, 1000);
                 assert_eq!(packed.end, first.len(), "{other}");
                 assert_eq!(packed.parts[0].count, 1);
             }
         }
         let reserved = [first.clone(), request(&[b"SET", &[crate::parts::PREFIX.as_slice(), b"x"].concat(), b"1"])].concat();
-        assert_eq!(packer(1).pack(&reserved, 0, false, 100, 1000).end, first.len());
+        assert_eq!(packer(1).pack(&reserved, 0, false, false, 100, 1000).end, first.len());
         // Cut at every byte: whole commands only.
         let two = stream(&["SET a 1", "INCR b"]);
         for end in 0..=two.len() {
-            let taken = packer(2).pack(&two[..end], 0, true, 100, 1000).end;
+            let taken = packer(2).pack(&two[..end], 0, true, false, 100, 1000).end;
             assert_eq!(taken, if end == two.len() { end } else if end >= first.len() { first.len() } else { 0 });
         }
         // In RESP3 other commands may be taken.
-        assert_eq!(packer(1).pack(&stream(&["MSET a 1"]), 0, true, 100, 1000).end, 0);
+        assert_eq!(packer(1).pack(&stream(&["MSET a 1"]), 0, true, false, 100, 1000).end, 0);
     }
 
     #[test]
     fn limits_end_it_too() {
         let data = stream(&["INCR a"; 5]);
         let one = data.len() / 5;
-        assert_eq!(packer(1).pack(&data, 0, false, 3, 1000).end, 3 * one);
-        assert_eq!(packer(1).pack(&data, one, false, 100, 2 * one).end, 3 * one);
+        assert_eq!(packer(1).pack(&data, 0, false, false, 3, 1000).end, 3 * one);
+        assert_eq!(packer(1).pack(&data, one, false, false, 100, 2 * one).end, 3 * one);
         // A single larger one is taken.
-        assert_eq!(packer(1).pack(&data, 0, false, 100, 1).end, one);
+        assert_eq!(packer(1).pack(&data, 0, false, false, 100, 1).end, one);
     }
 
     #[test]
     fn shards_get_their_own_and_the_order_is_kept() {
         let data = stream(&["INCR a", "INCR b", "INCR a", "MSET {a}1 1 {a}2 2", "MSET a 1 b 2"]);
         let packer = packer(16);
-        let packed = packer.pack(&data, 0, false, 100, 1000);
+        let packed = packer.pack(&data, 0, false, false, 100, 1000);
         assert_ne!(packer.slots[slot_of(b"a") as usize], packer.slots[slot_of(b"b") as usize]);
         assert_eq!(packed.end, data.len() - stream(&["MSET a 1 b 2"]).len());
         assert_eq!(packed.order, [0, 1, 0, 0]);

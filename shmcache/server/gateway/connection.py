@@ -59,6 +59,8 @@ class Connection(asyncio.Protocol):
         self.created = self.heard = 0.0
         self.last_command = "NULL"
         self._last_read = b""
+        self._wrote_last = False
+        """The last packet that went the short way began with what goes to the shards."""
         self.commands = self.bytes_in = 0
         self.no_evict = self.no_touch = False
         self.transport: Any = None
@@ -159,29 +161,39 @@ class Connection(asyncio.Protocol):
     def _go_short(self, data: bytes) -> bytes:
         """Have the engine answer the reads at the front, and pack what follows for the shards; what is left."""
         gateway = self.gateway
-        attachment = gateway.attachment()
+        attachment = gateway.attachment_lately(self.heard)
         if attachment is None:
             return data
-        size, is_resp3 = len(data), self.resp == 3
-        end = count = 0
-        if not self.pending:
-            replies, end, count = attachment.reader.answer(data, 0, is_resp3, RESP_OUTPUT_HIGH_BYTES)
-            if count:
-                self.out.append(replies)
-                self._write()
-                if self._is_stalled:
-                    size = end
         packer = gateway.packer
         assert packer is not None
-        begin = end
+        size, is_resp3 = len(data), self.resp == 3
+        end = begin = count = 0
+        # What the last packet began with tells what is tried first.
+        reads_next = not self._wrote_last
         while end < size:
-            end, parts, order = packer.pack(data, begin, is_resp3, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
-            if end == begin:
+            may_read = not self.pending
+            if may_read and reads_next:
+                replies, end, answered = attachment.reader.answer(data, begin, is_resp3, RESP_OUTPUT_HIGH_BYTES)
+                if answered:
+                    self._wrote_last = False
+                    count += answered
+                    self.out.append(replies)
+                    self._write()
+                    begin = end
+                    if end == size or self._is_stalled:
+                        break
+                may_read = False
+            end, parts, order = packer.pack(data, begin, is_resp3, may_read, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
+            if end > begin:
+                self._wrote_last = True
+                add_packed(self, parts, order)
+                count += len(order) // 2 if order is not None else parts[0][2]
+                self._owed_bytes += end - begin
+                begin = end
+            elif not may_read:
                 break
-            add_packed(self, parts, order)
-            count += len(order) // 2 if order is not None else parts[0][2]
-            self._owed_bytes += end - begin
-            begin = end
+            else:
+                reads_next = True
         if not count:
             return data
         self.commands += count
@@ -410,6 +422,17 @@ class Connection(asyncio.Protocol):
     def deliver(self) -> None:
         """Some of the replies that were waited for are there."""
         pending, out = self.pending, self.out
+        if len(pending) == 1 and not (self.busy or self.backlog or out or self._is_paused or self._has_ended or self._complaint or self.is_closing):
+            # What it nearly always is.
+            data = pending[0].data
+            if data is not None:
+                pending.clear()
+                self._owed_bytes = 0
+                self.transport.write(data)
+                self.gateway.bytes_out += len(data)
+                if len(data) > _FLUSH_BYTES:
+                    self._flush()
+            return
         while pending and pending[0].data is not None:
             out.append(pending.popleft().data)  # type: ignore[arg-type]
         if not pending and self._drained is not None and not self._drained.done():

@@ -52,6 +52,8 @@ class Gateway:
         self.output_bytes_max: int = settings["output_bytes"]
         self.pushed_bytes_max = RESP_PUSHED_BYTES_MAX
         self.slots = SlotMap((), ())
+        self._lately: Attachment | None = None
+        self._looked_at = -1.0
         self.packer: Packer | None = None
         """Packs requests by `slots`."""
         self.options: dict[str, str] = {}
@@ -90,6 +92,13 @@ class Gateway:
         if slots is not self.slots:
             self.slots, self.packer = slots, packer_for(slots)
         return attachment
+
+    def attachment_lately(self, now: float) -> Attachment | None:
+        """The mapping as it was in this millisecond of the loop's clock: a worker tells if it is not the one that is meant, and so does a reader."""
+        if now != self._looked_at:
+            self._looked_at = now
+            self._lately = self.attachment()
+        return self._lately
 
     def command_steps(self, args: Any) -> Coroutine[Any, Any, Any]:
         """One command as a client of its own would ask it, also while the instance is not there."""

@@ -19,17 +19,19 @@ impl PyPacker {
         Ok(PyPacker(Packer::new(slot_table(slots, shards)?, shards, [&resp2, &resp3])))
     }
 
-    #[pyo3(signature = (data, at, resp3, max_commands, max_bytes))]
+    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (data, at, resp3, writes_first, max_commands, max_bytes))]
     fn pack<'py>(
         &self,
         py: Python<'py>,
         data: &[u8],
         at: usize,
         resp3: bool,
+        writes_first: bool,
         max_commands: usize,
         max_bytes: usize,
     ) -> (usize, Vec<Row<'py>>, Option<Bound<'py, PyBytes>>) {
-        let packed = self.0.pack(data, at, resp3, max_commands, max_bytes);
+        let packed = self.0.pack(data, at, resp3, writes_first, max_commands, max_bytes);
         let rows = packed
             .parts
             .iter()
