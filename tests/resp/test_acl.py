@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,9 +144,12 @@ def test_rules_beside_a_real_redis(rules: str, admin: redis.Redis, peer: redis.R
     for request in REQUESTS:
         dry = ("ACL", "DRYRUN", "someone", *request.split())
         assert answer(admin, *dry) == answer(peer, *dry), request
-    ours, theirs = admin.execute_command("ACL", "GETUSER", "someone"), peer.execute_command("ACL", "GETUSER", "someone")
-    for part in ("flags", "passwords", "keys", "channels") if theirs else ():
-        assert ours[part] == theirs[part]
+    ours, theirs = (client.execute_command("ACL", "GETUSER", "someone") or [] for client in (admin, peer))
+    shown = [dict(zip(user[::2], user[1::2], strict=True)) for user in (ours, theirs)]
+    # How the commands are written may differ: the rules here keep their order.
+    assert [{name: value for name, value in user.items() if name not in ("commands", "selectors")} for user in shown[:1]] == [
+        {name: value for name, value in user.items() if name not in ("commands", "selectors")} for user in shown[1:]
+    ]
 
 
 def test_categories_beside_a_real_redis(admin: redis.Redis, peer: redis.Redis):
@@ -258,10 +262,10 @@ def test_all_gateways_know_at_once(guarded: RunningInstance, admin: redis.Redis)
 
 def test_users_outlive_a_gateway(guarded: RunningInstance, admin: redis.Redis):
     admin.execute_command("ACL", "SETUSER", "bob", "on", ">p", "~*", "+@all")
-    info = subprocess.run(["ps", "-o", "pid,args", "--ppid", str(guarded.pid)], capture_output=True, text=True).stdout
-    pids = [int(line.split()[0]) for line in info.splitlines() if "shmcache.server.gateway" in line]
+    children = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in guarded.child_pids()}
+    assert not any(PASSWORD.encode() in line for line in children.values())
+    pids = [pid for pid, line in children.items() if b"shmcache.server.gateway" in line]
     assert len(pids) == 2
-    assert PASSWORD not in info.replace(f"--resp-password={PASSWORD}", "")
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
@@ -367,5 +371,5 @@ def test_other_hosts(tmp_path: Path):
             with redis.Redis(own[0], instance.resp_port, password=PASSWORD) as other:
                 assert other.ping()
             admin.config_set("requirepass", "")
-            with redis.Redis(own[0], instance.resp_port) as other, pytest.raises(redis.ConnectionError, match="protected mode"):
-                other.ping()
+            with socket.create_connection((own[0], instance.resp_port), 10) as other:
+                assert other.recv(1000).startswith(b"-DENIED This port is in protected mode")
