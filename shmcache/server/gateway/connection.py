@@ -143,6 +143,8 @@ class Connection(asyncio.Protocol):
         gateway.bytes_in += len(data)
         if gateway.guard.turn[0] != gateway.guard.seen:
             gateway.guard.follow()
+            if self.is_closing:
+                return
         if not (self.careful or self.backlog or self.busy or gateway.is_careful or self._is_stalled) and self.requests.is_clean:
             data = self._go_short(data)
             if not data:
@@ -480,8 +482,9 @@ class Connection(asyncio.Protocol):
 
     def end(self) -> None:
         """Its user is gone or has lost rights that it uses: close it when what is written now has been sent."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.gateway.loop.call_soon(self.transport.close)
+        self.is_closing = True
+        if not self.transport.is_closing():
+            self.gateway.loop.call_soon(self.transport.close if self.busy else self._flush)
 
     def close_after_reply(self) -> None:
         """QUIT: what comes after it is not looked at any more."""

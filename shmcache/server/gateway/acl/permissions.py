@@ -68,7 +68,7 @@ class Permissions:
                 self._add_key(rule)
             case _ if low[:1] == "&":
                 self._add_channel(rule[1:])
-            case _ if low[:1] in ("+", "-") and len(low) > 1:
+            case _ if low[:1] in ("+", "-"):
                 self._change_commands(low)
             case _:
                 raise BadRule(SYNTAX)
