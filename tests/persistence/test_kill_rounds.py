@@ -21,7 +21,7 @@ ROUNDS = 20
 SHORT_ROUNDS = 7
 LONG_ROUNDS = int(os.environ.get("KILL_ROUNDS", 300))
 LONG_SEED = int(os.environ.get("KILL_SEED", random.randrange(1 << 24)))
-ROUND_S_MAX = 60.0
+ROUND_S_MAX = 120.0
 
 
 def attack(seed: int, rounds: int, folder: Path) -> None:
