@@ -179,7 +179,7 @@ class ZsetMethods:
         return self._run(("ZINTER", *_sources(keys, aggregate), *flags(withscores=withscores)), timeout)
 
     def zdiff(self, keys: Any, withscores: bool = False, *, timeout: Timeout = None) -> Any:
-        """As `zunion`, the first one's members that no other has."""
+        """List of the first one's members that no other has, by score; with `withscores` each followed by its score as bytes, as in redis-py."""
         return self._run(("ZDIFF", *_sources(keys, None), *flags(withscores=withscores)), timeout)
 
     def zunionstore(self, dest: Key, keys: Any, aggregate: str | None = None, *, timeout: Timeout = None) -> Any:

@@ -80,7 +80,7 @@ CALLBACKS: Final[dict[str, Callable[[Any], Any]]] = {
 }
 BY_OPTIONS: Final[dict[str, Callable[[Any, Args], Any]]] = {
     **dict.fromkeys(("ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE"), _range),
-    **dict.fromkeys(("ZUNION", "ZINTER", "ZDIFF"), _combined),
+    **dict.fromkeys(("ZUNION", "ZINTER"), _combined),
     **dict.fromkeys(("ZRANK", "ZREVRANK"), _ranked),
     **dict.fromkeys(("GEORADIUS", "GEORADIUS_RO", "GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO", "GEOSEARCH"), _found),
     "ZADD": _added,

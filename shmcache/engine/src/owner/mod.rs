@@ -39,6 +39,8 @@ mod stats;
 pub mod testing;
 mod tombstone;
 mod write;
+#[cfg(test)]
+mod zset_tests;
 
 pub use apply::ApplyError;
 pub use create::{Options, OwnError, MIN_CAPACITY_BYTES};
