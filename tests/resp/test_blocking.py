@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 import redis
@@ -14,6 +14,8 @@ from shmcache.errors import CommandFailed
 from shmcache.server.gateway.blocking import timeout_of
 from shmcache.server.gateway.rows import Row
 from tests.support.instance import wait_until
+
+from .conftest import Wire
 
 
 def word(*parts) -> bytes:
@@ -26,7 +28,7 @@ def blocked(client) -> int:
 
 
 @pytest.fixture
-def waits(client, wire) -> Iterator:
+def waits(client, wire) -> Callable[..., Wire]:
     """Send a blocking command on a connection of its own, and see that it waits."""
 
     def wait(*parts):
@@ -37,7 +39,7 @@ def waits(client, wire) -> Iterator:
         return one
 
     wait_until(lambda: blocked(client) == 0)
-    yield wait
+    return wait
 
 
 def reply(*parts) -> bytes:
@@ -121,6 +123,7 @@ def test_chains(client, waits):
 
 def test_who_is_gone_is_not_served(client, waits, wire):
     waits("BLPOP", "g", 0).close()
+    wait_until(lambda: blocked(client) == 0)
     half = waits("BLPOP", "g", 0)
     half.socket.shutdown(1)
     assert half.rest() == b""

@@ -1,5 +1,7 @@
 """Numbers and words in the arguments of commands that the gateway answers. No I/O."""
 
+from typing import Any
+
 from ...errors import CommandFailed
 
 
@@ -18,3 +20,10 @@ def word(text: bytes) -> str:
 
 def syntax() -> CommandFailed:
     return CommandFailed("ERR", "syntax error")
+
+
+def address(name: Any) -> str:
+    """A socket's name as `host:port`; empty if there is none."""
+    if not name:
+        return ""
+    return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"

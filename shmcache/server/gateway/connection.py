@@ -20,11 +20,12 @@ from ...limits import (
 from ...protocol.commands import plan, slot_of_key, slots_of_keys
 from . import blocking, transactions
 from .acl.guard import PROTECTED
+from .arguments import address
 from .entries import Entry, Part, Parts, Places, Run
 from .packed import add_packed
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
-from .rows import Row, find, unknown, wrong_arity
+from .rows import Row, find, not_subscribed, unknown, wrong_arity
 from .shapes import SHAPED2, SHAPED3, encoder_for
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport
         transport.set_write_buffer_limits(high=RESP_OUTPUT_HIGH_BYTES)
         self.created = self.heard = self.gateway.loop.time()
-        self.peer, self.local = (_address(transport.get_extra_info(name)) for name in ("peername", "sockname"))
+        self.peer, self.local = (address(transport.get_extra_info(name)) for name in ("peername", "sockname"))
         own = transport.get_extra_info("socket")
         if own is not None:
             self.descriptor = own.fileno()
@@ -327,8 +328,6 @@ class Connection(asyncio.Protocol):
     def _step_carefully(self, row: Row | None, args: Command, attachment: Attachment | None) -> bool:
         """What only holds in some states; whether that was all."""
         gateway = self.gateway
-        if not gateway.slowlog.threshold_us and row is not None and (row.local or row.handler is not None) and row.name != "SLOWLOG":
-            gateway.slowlog.note(0.0, args, self.peer, self.name)
         if self.mute_next:
             self.mute_next -= 1
             self.muted = bool(self.mute_next)
@@ -339,12 +338,10 @@ class Connection(asyncio.Protocol):
             if error is not None:
                 out_or_pending(self, error)
                 return True
-        if gateway.monitors and row is not None and "nomonitor" not in row.flags:
-            gateway.show(self, args)
+        if gateway.is_careful and row is not None:
+            gateway.note(self, row, args)
         if self.subscriber is not None and self.resp == 2 and self.subscriber.count and (row is None or not row.always):
-            name = args[0].decode("utf-8", "replace").lower()
-            text = f"Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-            out_or_pending(self, CommandFailed("ERR", text))
+            out_or_pending(self, not_subscribed(args))
             return True
         if self.transaction is not None and (row is None or not row.at_once or not row.takes(args)):
             out_or_pending(self, transactions.queue(self, row, args))
@@ -354,8 +351,7 @@ class Connection(asyncio.Protocol):
             self._send(row, args, _mute, attachment)
             return True
         if self.tracking is not None and row is not None and row.takes(args):
-            step: bool = self.tracking.step(row, args, attachment)
-            return step
+            return bool(self.tracking.step(row, args, attachment))
         return False
 
     def _handle(self, row: Row, args: list[Any]) -> None:
@@ -502,9 +498,3 @@ def out_or_pending(connection: Connection, value: Any, encode: Encoder | None = 
     entry = Entry(connection, encode2)
     entry.data = data
     connection.pending.append(entry)
-
-
-def _address(name: Any) -> str:
-    if not name:
-        return ""
-    return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"

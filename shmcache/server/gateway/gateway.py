@@ -151,6 +151,13 @@ class Gateway:
         found = [getattr(item[1], "connection", None) for item in items if type(item) is tuple]
         self.slowlog.note_message(seconds, payload, list(dict.fromkeys(one for one in found if one is not None)))
 
+    def note(self, connection: "Connection", row: Row, args: list[Any]) -> None:
+        """A command is about to be carried out while somebody wants to know of all of them."""
+        if self.monitors and "nomonitor" not in row.flags:
+            self.show(connection, args)
+        if not self.slowlog.threshold_us and (row.local or row.handler is not None) and row.name != "SLOWLOG":
+            self.slowlog.note(0.0, args, connection.peer, connection.name)
+
     def show(self, connection: "Connection", args: list[Any]) -> None:
         """Tell those who monitor."""
         now = time.time()

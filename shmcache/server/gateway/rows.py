@@ -106,6 +106,12 @@ def unknown_subcommand(args: list[Any]) -> CommandFailed:
     return CommandFailed("ERR", f"unknown subcommand '{_text(args[1], 128)}'. Try {_text(args[0], 128).upper()} HELP.")
 
 
+def not_subscribed(args: list[Any]) -> CommandFailed:
+    """The error for a command that a subscriber in RESP2 may not give."""
+    text = f"Can't execute '{_text(args[0], 128).lower()}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+    return CommandFailed("ERR", text)
+
+
 def wrong_arity(name: str) -> CommandFailed:
     """`name` as people say it: `get`, `config|get`."""
     return CommandFailed("ERR", f"wrong number of arguments for '{name.lower()}' command")
