@@ -24,11 +24,13 @@ def info(data_dir: StoppedDir, as_json: Json = False) -> None:
     from shmcache.errors import DamagedFile
     from shmcache.persistence.segments import scan, segment_numbers, segment_path
 
+    from .snapshot.checking import size_of
+
     folder = existing_folder(data_dir)
     rows: list[dict[str, Any]] = []
     for number in segment_numbers(folder):
         path = segment_path(folder, number)
-        row: dict[str, Any] = {"number": number, "file": str(path), "bytes": path.stat().st_size}
+        row: dict[str, Any] = {"number": number, "file": str(path), "bytes": size_of(path)}
         try:
             part = scan(path)
             row |= {
@@ -43,6 +45,9 @@ def info(data_dir: StoppedDir, as_json: Json = False) -> None:
             }
         except DamagedFile as damage:
             row |= {"error": str(damage)}
+        except FileNotFoundError:
+            # A running instance has removed it meanwhile.
+            continue
         rows.append(row)
     if as_json:
         print(json.dumps(rows, indent=1))
@@ -66,11 +71,11 @@ def verify(data_dir: StoppedDir, as_json: Json = False) -> None:
     from shmcache.persistence.segments import segment_numbers, segment_path
 
     from .progress import progress_bar
-    from .snapshot.checking import Checked, check_log, print_checked
+    from .snapshot.checking import Checked, check_log, print_checked, size_of
 
     folder = existing_folder(data_dir)
     found, numbers = Checked(), segment_numbers(folder)
-    with progress_bar("verify", sum(segment_path(folder, n).stat().st_size for n in numbers)) as update:
+    with progress_bar("verify", sum(size_of(segment_path(folder, n)) for n in numbers)) as update:
         check_log(folder, numbers, found, update, False, bool(holder_of(folder)), None)
     print_checked(found, as_json)
     raise typer.Exit(REFUSED if found.damage else 0)

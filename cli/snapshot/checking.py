@@ -18,6 +18,14 @@ from shmcache.persistence.snapshots import (
 )
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 if it is gone: retention removes files while an instance runs."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def segment_meta(folder: Path, number: int) -> SegmentMeta:
     """The header of a segment. Raises DamagedFile, OSError."""
     with open_segment(segment_path(folder, number)) as (meta, _):
@@ -61,7 +69,7 @@ def summary(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "release": manifest.release,
         "key": manifest.key,
         "segments": log,
-        "log_bytes": sum(segment_path(folder, number).stat().st_size for number in log),
+        "log_bytes": sum(size_of(segment_path(folder, number)) for number in log),
     }
 
 
@@ -84,8 +92,8 @@ def bytes_to_check(folder: Path, number: int | None) -> int:
     """How much `check` reads; what cannot be told counts nothing."""
     total = 0
     for each in [number] if number else snapshot_numbers(folder):
-        total += sum(path.stat().st_size for path in snapshot_folder(folder, each).glob("*.snap"))
-    return total + sum(segment_path(folder, each).stat().st_size for each in segment_numbers(folder))
+        total += sum(size_of(path) for path in snapshot_folder(folder, each).glob("*.snap"))
+    return total + sum(size_of(segment_path(folder, each)) for each in segment_numbers(folder))
 
 
 def check(folder: Path, number: int | None, progress: Progress, *, in_use: bool, cipher: Cipher | None = None) -> Checked:
@@ -95,11 +103,12 @@ def check(folder: Path, number: int | None, progress: Progress, *, in_use: bool,
     such snapshot.
     """
     found = Checked()
-    firsts: list[int] = []
+    firsts: dict[int, int] = {}
+    """Snapshot -> the segment that follows it, if any does."""
     for each in [number] if number else snapshot_numbers(folder):
         try:
             manifest = read_manifest(folder, each)
-            firsts.append(manifest.first_segment)
+            firsts[each] = manifest.first_segment
             _check_snapshot(folder, manifest, found, progress, cipher)
         except DamagedFile as damage:
             found.damage.append(damage)
@@ -108,12 +117,14 @@ def check(folder: Path, number: int | None, progress: Progress, *, in_use: bool,
                 found.damage.append(DamagedFile(str(error.filename), 0, "it is missing"))
             else:
                 found.notes.append(f"snapshot {each} was removed meanwhile")
-    first = firsts[0] if number and firsts else 0
+    first = firsts.get(number, 0) if number else 0
     numbers = segment_numbers(folder)
     if number is None or first:
         check_log(folder, [n for n in numbers if n >= first], found, progress, number is not None, in_use, cipher)
-    for first in filter(None, firsts):
-        if first not in numbers:
+    # A snapshot goes before its segments do: where it is still there, they have to be.
+    there = set(snapshot_numbers(folder)) if in_use else set(firsts)
+    for each, first in firsts.items():
+        if first and first not in numbers and each in there:
             text = "this segment of the append-only file is missing: a snapshot leads on to it"
             found.damage.append(DamagedFile(str(segment_path(folder, first)), 0, text))
     return found
@@ -155,7 +166,7 @@ def check_log(
         if not part.is_whole and number == numbers[-1]:
             _note_end(path, part, found, in_use)
         found.segments.append(number)
-        found.bytes += path.stat().st_size
+        found.bytes += size_of(path)
         progress(found.bytes)
         before = part
 

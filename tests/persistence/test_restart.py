@@ -13,8 +13,10 @@ from shmcache.errors import ShmcacheError
 from tests.persistence.calls import begin_cold, keeper_call
 from tests.support.instance import RunningInstance, remove_objects, running_instance, wait_until
 
+POLICIES = ["always", "everysec", "no"]
 
-@pytest.fixture(params=["always", "everysec", "no"])
+
+@pytest.fixture(params=POLICIES)
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningInstance]:
     with running_instance(workers=2, data_dir=str(tmp_path), aof=request.param, ephemeral=False) as instance:
         yield instance
@@ -37,7 +39,8 @@ def check(client: shmcache.Client, count: int = 500) -> None:
     assert client.get("counter") == b"7"
 
 
-@pytest.mark.parametrize("workers", [2, 3, 1])
+# What writes the files (the policy) and what reads them (the number of workers) have nothing in common: each with one of the other.
+@pytest.mark.parametrize(("kept", "workers"), zip(POLICIES, [2, 3, 1], strict=True), indirect=["kept"])
 def test_log_alone(kept: RunningInstance, workers: int) -> None:
     """An ordered stop, the memory gone, another number of workers: everything is read from the append-only file."""
     with shmcache.connect(kept.url) as client:
@@ -53,7 +56,7 @@ def test_log_alone(kept: RunningInstance, workers: int) -> None:
         assert client.get("key5") == b"again"
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize(("kept", "workers"), zip(POLICIES, [3, 2, 3], strict=True), indirect=["kept"])
 def test_snapshot_and_what_follows(kept: RunningInstance, workers: int) -> None:
     with shmcache.connect(kept.url) as client:
         fill(client)

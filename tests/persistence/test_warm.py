@@ -19,7 +19,7 @@ from cli.connection import ControlChannel
 from shmcache.server.exit_codes import BAD_CONFIG, START_FAILED
 from shmcache.server.paths import ipc_endpoint, socket_folder
 from tests.persistence.warm_reader import value_of
-from tests.support.instance import RunningInstance, running_instance, wait_until
+from tests.support.instance import RunningInstance, remove_objects, running_instance, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = 300
@@ -143,12 +143,50 @@ def make_foreign(path: Path) -> None:
 KINDS = ["0.data", "1.data", "0.hints", "1.log"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_another_layout_without_a_disk(kind: str) -> None:
-    """Refused, with the way out; nothing is removed."""
+class Stopped:
+    """A stopped instance that can be brought back to what it was: a copy of its regions and of its data folder."""
+
+    def __init__(self, instance: RunningInstance, copies: Path) -> None:
+        self.instance, self._options = instance, dict(instance.options)
+        self._copies = copies
+        (copies / "regions").mkdir(parents=True)
+        for path in Path("/dev/shm").glob(f"shmcache.{instance.name}.*"):
+            shutil.copy(path, copies / "regions" / path.name)
+        if "data_dir" in instance.options:
+            shutil.copytree(instance.options["data_dir"], copies / "data")
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[RunningInstance]:
+        """As it was, for one test."""
+        self.instance.options = dict(self._options)
+        (self.instance.folder / "log").write_bytes(b"")
+        for path in (self._copies / "regions").iterdir():
+            shutil.copy(path, Path("/dev/shm") / path.name)
+        if "data_dir" in self._options:
+            shutil.rmtree(self._options["data_dir"])
+            shutil.copytree(self._copies / "data", self._options["data_dir"])
+        try:
+            yield self.instance
+        finally:
+            if self.instance.process is not None:
+                print(self.instance.log())
+                kill_everything(self.instance)
+                wait_until(lambda: not _alive(self.instance), 20, "nothing of it is left")
+            remove_objects(self.instance.name)
+
+
+@pytest.fixture(scope="module")
+def stopped_without_a_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
     with running_instance(workers=2, ephemeral=False) as instance:
         fill(instance)
         instance.stop()
+        yield Stopped(instance, tmp_path_factory.mktemp("kept") / "copies")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_layout_without_a_disk(stopped_without_a_disk: Stopped, kind: str) -> None:
+    """Refused, with the way out; nothing is removed."""
+    with stopped_without_a_disk.again() as instance:
         make_foreign(region(instance, kind))
         code, text = refused(instance)
         assert code == START_FAILED
@@ -157,12 +195,12 @@ def test_another_layout_without_a_disk(kind: str) -> None:
         assert region(instance, kind).exists()
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Iterator[RunningInstance]:
-    """Half of the data in a snapshot, half in the log; with a relay; stopped."""
-    with running_instance(
-        workers=2, ephemeral=False, data_dir=str(tmp_path), aof="everysec", relay_listen="tcp://127.0.0.1:0"
-    ) as instance:
+@pytest.fixture(scope="module")
+def stopped_with_a_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
+    """Half of the data in a snapshot, half in the log; with a relay."""
+    folder = tmp_path_factory.mktemp("saved")
+    disk = {"data_dir": str(folder / "data"), "aof": "everysec"}
+    with running_instance(workers=2, ephemeral=False, relay_listen="tcp://127.0.0.1:0", **disk) as instance:
         with shmcache.connect(instance.url) as client:
             client.mset({f"warm{n}": value_of(n) for n in range(KEYS // 2)})
         save(instance)
@@ -170,6 +208,12 @@ def saved(tmp_path: Path) -> Iterator[RunningInstance]:
         instance.stop()
         # No port is kept: others on this machine may have taken it meanwhile.
         instance.options["listen"] = "tcp://127.0.0.1:0"
+        yield Stopped(instance, folder / "copies")
+
+
+@pytest.fixture
+def saved(stopped_with_a_disk: Stopped) -> Iterator[RunningInstance]:
+    with stopped_with_a_disk.again() as instance:
         yield instance
 
 
