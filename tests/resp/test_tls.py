@@ -93,7 +93,7 @@ def test_both_ports(secured: RunningInstance, authority: Authority):
         for number in range(5_000):
             pipeline.set(f"k{number % 10}", number).get(f"k{number % 10}")
         assert pipeline.execute()[-1] == b"4999"
-        assert client.config_get("tls-port") == {b"tls-port": str(tls_port(secured)).encode()}
+        assert client.config_get("tls-port") == {"tls-port": str(tls_port(secured))}
 
 
 def test_the_server_is_known(secured: RunningInstance, tmp_path: Path):
