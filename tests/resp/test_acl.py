@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from shmcache.limits import RESP_LOGIN_ARGUMENTS_MAX, RESP_LOGIN_BULK_BYTES_MAX
 from tests.resp.conftest import Wire
@@ -19,6 +21,8 @@ from tests.support.instance import RunningInstance, running_instance, wait_until
 from tests.support.real_redis import real_redis
 
 PASSWORD = "correct horse"
+ONCE = Retry(NoBackoff(), 0)
+"""A refused login is an error at once, not one after ten tries."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInstanc
 
 
 def connect(instance: RunningInstance, user: str = "default", password: str = PASSWORD, **more: Any) -> redis.Redis:
-    return redis.Redis(port=instance.resp_port, username=user, password=password, decode_responses=True, **more)
+    return redis.Redis(port=instance.resp_port, username=user, password=password, decode_responses=True, retry=ONCE, **more)
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def answer(client: redis.Redis, *words: str) -> Any:
 
 
 def test_a_password_is_needed(guarded: RunningInstance, admin: redis.Redis):
-    with redis.Redis(port=guarded.resp_port) as nobody, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=guarded.resp_port, retry=ONCE) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.ping()
     with connect(guarded, password="wrong") as other, pytest.raises(redis.AuthenticationError):
         other.ping()
@@ -323,18 +327,18 @@ def test_file(guarded: RunningInstance, admin: redis.Redis):
     path.write_text("user carol on nopass +get ~*\n")
     admin.acl_load()
     assert admin.acl_users() == ["carol", "default"]
-    with redis.Redis(port=guarded.resp_port) as nobody, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=guarded.resp_port, retry=ONCE) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.ping()
 
 
 def test_password_by_config(guarded: RunningInstance, admin: redis.Redis):
     try:
         admin.config_set("requirepass", "")
-        with redis.Redis(port=guarded.resp_port) as nobody:
+        with redis.Redis(port=guarded.resp_port, retry=ONCE) as nobody:
             assert nobody.ping() and nobody.config_get("requirepass") == {"requirepass": ""}
     finally:
         admin.config_set("requirepass", PASSWORD)
-    with redis.Redis(port=guarded.resp_port) as nobody, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=guarded.resp_port, retry=ONCE) as nobody, pytest.raises(redis.AuthenticationError):
         nobody.ping()
 
 

@@ -43,9 +43,9 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256())
 
     def issue(self, name: str) -> tuple[str, str]:
-        """(Certificate, key) for 127.0.0.1; files of an earlier call with this name are replaced."""
+        """(Certificate, key) for 127.0.0.1 and localhost; files of an earlier call with this name are replaced."""
         key = ec.generate_private_key(ec.SECP256R1())
-        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
         certificate = self._signed(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key, address)
         paths = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         plain = serialization.NoEncryption()
@@ -93,7 +93,7 @@ def test_both_ports(secured: RunningInstance, authority: Authority):
         for number in range(5_000):
             pipeline.set(f"k{number % 10}", number).get(f"k{number % 10}")
         assert pipeline.execute()[-1] == b"4999"
-        assert client.config_get("tls-port") == {b"tls-port": str(tls_port(secured)).encode()}
+        assert client.config_get("tls-port") == {"tls-port": str(tls_port(secured))}
 
 
 def test_the_server_is_known(secured: RunningInstance, tmp_path: Path):
@@ -109,6 +109,7 @@ def test_wrong_certificates_of_clients(secured: RunningInstance, authority: Auth
         client.ping()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_old_versions_and_plain_clients(secured: RunningInstance, authority: Authority):
     context = ssl.create_default_context(cafile=authority.path)
     context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
@@ -157,7 +158,7 @@ def test_tls_alone_with_certificates_of_clients(authority: Authority):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"resp_tls_cert": ""}, "resp_tls: it needs a certificate and its key"),
+        ({"resp_tls_cert": None}, "resp_tls: it needs a certificate and its key"),
         ({"resp_tls_key": "/nonexistent"}, "resp_tls_key: /nonexistent: No such file"),
         ({"resp_tls_ca": "/nonexistent"}, "resp_tls_ca: /nonexistent: No such file"),
     ],
@@ -165,6 +166,7 @@ def test_tls_alone_with_certificates_of_clients(authority: Authority):
 def test_starts_that_are_refused(options: dict[str, str], complaint: str, authority: Authority):
     cert, key = authority.issue("refused")
     all_of = {"resp_tls": "127.0.0.1:0", "resp_tls_cert": cert, "resp_tls_key": key} | options
+    all_of = {name: value for name, value in all_of.items() if value is not None}
     with pytest.raises(AssertionError, match="did not become ready") as refused, running_instance(workers=1, **all_of):
         pass
     assert complaint in str(refused.value)
