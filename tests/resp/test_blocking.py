@@ -107,6 +107,18 @@ def test_wrong_types(client, waits, wire):
         client.execute_command("BLMPOP", 0, 0, "k", "LEFT")
 
 
+def test_sorted_sets(client, waits):
+    """Waiters for a sorted set and for a list at one key: each is served by its own kind."""
+    as_list = waits("BLPOP", "s", 0)
+    low, high = waits("BZPOPMIN", "s", 0), waits("BZMPOP", 0, 2, "other", "s", "MAX")
+    client.zadd("s", {"a": 1, "b": 2, "c": 3})
+    low.ask(b"", reply("s", "a", 1))
+    high.ask(b"", b"*2\r\n$1\r\ns\r\n*1\r\n" + reply("c", 3))
+    client.delete("s")
+    client.rpush("s", "x")
+    as_list.ask(b"", reply("s", "x"))
+
+
 def test_chains(client, waits):
     last = waits("BLPOP", "{c}3", 0)
     second = waits("BLMOVE", "{c}2", "{c}3", "LEFT", "RIGHT", 0)
