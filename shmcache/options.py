@@ -35,7 +35,7 @@ class InstanceConfig(Group):
 
     name: str = Field(default="default", description="Name of the instance; local clients find it by this.")
     workers: int = Field(
-        default=0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core."
+        default=0, ge=0, le=SHARDS_MAX, description="Worker processes (= shards); 0 is one per core, with `resp` one in all: keys of one Redis command must share a shard."
     )
     pin: bool = Field(
         default=True, description="Bind each worker to a core of its own, when there are enough cores."

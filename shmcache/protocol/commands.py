@@ -184,8 +184,9 @@ _MERGES: Final[dict[str, Callable[[list[Any]], Any]]] = {
 }
 
 
-def plan(args: Args, slots: SlotMap) -> Plan:
-    """How one command is asked.
+def plan(args: Args, slots: SlotMap, *, by_shard: bool = False) -> Plan:
+    """How one command is asked. `by_shard`: keys that must meet may have different slots, if one shard owns them; else they must share a slot, so that
+    a command means the same with any number of shards.
 
     Raises `CrossSlot`, and `CommandFailed` for an unknown command or a wrong cursor. A wrong number of
     arguments is left to the server to refuse.
@@ -200,7 +201,7 @@ def plan(args: Args, slots: SlotMap) -> Plan:
         slot = slot_of_key(args[positions[0]])
         return Plan((Part(slots.shard_of[slot], slot, args),), _first)
     of_keys = slots_of_keys([args[at] for at in positions])
-    if spec.split == "shard":
+    if spec.split == "shard" or (by_shard and spec.split == "none"):
         if len({slots.shard_of[slot] for slot in of_keys}) > 1:
             raise cross_slot(args[0])
         return Plan((Part(slots.shard_of[of_keys[0]], of_keys[0], args),), _first)

@@ -33,7 +33,8 @@ def make_plan(config: Config, cores: set[int], folder: Path, gid: int, epoch: in
     """The plan for a host with these usable cores. Raises ConfigError when the options contradict each
     other.
     """
-    workers = min(config.instance.workers or len(cores), SHARDS_MAX)
+    # People with Redis clients give several keys to one command, which must be in one shard: more shards are their choice.
+    workers = min(config.instance.workers or (1 if config.resp.resp or config.resp.resp_tls else len(cores)), SHARDS_MAX)
     shard_memory = config.memory.memory // workers
     if shard_memory < _engine.MIN_MEMORY_BYTES:
         raise ConfigError(

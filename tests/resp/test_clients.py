@@ -169,3 +169,22 @@ def test_redis_cli(instance, flag):
     assert "redis_version" in cli("INFO")
     pipe = b"".join(b"*3\r\n$3\r\nSET\r\n$%d\r\np%d\r\n$1\r\nx\r\n" % (len(str(n)) + 1, n) for n in range(2_000))
     assert "errors: 0, replies: 2000" in cli("--pipe", text=pipe.decode())
+
+
+def test_keys_of_one_shard_need_no_hash_tag():
+    """With the one worker that --resp starts, commands of several keys take any keys, as Redis does."""
+    with running_instance(resp="127.0.0.1:0") as instance:
+        assert len(instance.snapshot().shards) == 1
+        with redis.Redis(port=instance.resp_port) as client:
+            client.set("a", "1")
+            assert client.rename("a", "b")
+            client.sadd("s1", 1, 2)
+            client.sadd("s2", 2, 3)
+            assert client.sinterstore("s3", "s1", "s2") == 1
+            client.rpush("l1", "x")
+            assert client.lmove("l1", "l2") == b"x"
+            client.pfadd("p1", "x")
+            client.pfadd("p2", "y")
+            assert client.pfcount("p1", "p2") == 2
+            with client.pipeline() as transaction:
+                assert transaction.set("t1", 1).set("t2", 2).mget("t1", "t2").execute()[2] == [b"1", b"2"]

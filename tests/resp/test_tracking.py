@@ -7,7 +7,6 @@ import time
 import pytest
 import redis
 from redis.cache import CacheConfig
-from redis.connection import CacheProxyConnection
 
 import shmcache
 
@@ -166,13 +165,6 @@ def test_overtaken(instance, client, tracked):
     tracked("", ALL)
 
 
-@pytest.fixture
-def any_version(monkeypatch):
-    """redis-py caches for servers of 7.4 and later; the version that is told here is another."""
-    monkeypatch.setattr(CacheProxyConnection, "MIN_ALLOWED_VERSION", "7.0.0")
-
-
-@pytest.mark.usefixtures("any_version")
 def test_redis_py(instance):
     with redis.Redis(port=instance.resp_port, protocol=3, cache_config=CacheConfig()) as cached, redis.Redis(port=instance.resp_port) as other:
         other.flushall()
@@ -189,7 +181,6 @@ def test_redis_py(instance):
         assert cached.hget("h", "a") == b"2"
 
 
-@pytest.mark.usefixtures("any_version")
 def test_never_missed_while_written(instance):
     """A cache that is filled and invalidated while others write: when all is quiet, it has the last value."""
     with redis.Redis(port=instance.resp_port, protocol=3, cache_config=CacheConfig()) as cached, redis.Redis(port=instance.resp_port) as other:

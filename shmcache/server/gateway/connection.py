@@ -301,7 +301,7 @@ class Connection(asyncio.Protocol):
             return self._send_run([args], [encode])
         entry = Entry(self, encode)
         try:
-            planned = plan(args, slots)  # type: ignore[arg-type]
+            planned = plan(args, slots, by_shard=True)  # type: ignore[arg-type]
         except ShmcacheError as error:
             return out_or_pending(self, error, encode)
         self.pending.append(entry)

@@ -34,7 +34,7 @@ class OwnWrites:
         slots = client.gateway.slots
         try:
             keys = list(dict.fromkeys(args[at] for at in key_positions(row, args)))  # type: ignore[arg-type]
-            planned = plan(args, slots)  # type: ignore[arg-type]
+            planned = plan(args, slots, by_shard=True)  # type: ignore[arg-type]
         except (ShmcacheError, ValueError, IndexError):
             return None
         if not keys or len(planned.parts) != 1:

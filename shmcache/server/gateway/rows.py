@@ -57,7 +57,8 @@ ROWS: Final[dict[str, Row]] = {
         spec.flags,
         spec.summary,
         spec.family,
-        local="local" in spec.flags,
+        # Keys of several slots are refused by a reader, and only there.
+        local="local" in spec.flags and (spec.split != "none" or (spec.last_key == 1 and not spec.numkeys)),
         blocking="blocking" in spec.flags,
         numkeys=spec.numkeys,
         split=spec.split,

@@ -251,7 +251,7 @@ impl PyReader {
                 break;
             };
             let Ok(spec) = resolve(&args) else { break };
-            if spec.flags & table::LOCAL == 0 || !spec.has_keys() || (resp3 && !SAME_IN_RESP3.contains(&spec.name)) {
+            if spec.flags & table::LOCAL == 0 || !spec.has_keys() || (resp3 && !SAME_IN_RESP3.contains(&spec.name)) || one_slot(spec, &args).is_err() {
                 break;
             }
             let mark = sink.mark();
@@ -260,7 +260,7 @@ impl PyReader {
                 scratch: std::mem::take(&mut scratch),
                 failed: None,
             };
-            let result = one_slot(spec, &args).and_then(|()| read_local(&mut local, spec, &args, &mut sink));
+            let result = read_local(&mut local, spec, &args, &mut sink);
             let failed = local.failed.is_some() || result.as_ref().is_err_and(|fail| fail.code == ASK_OWNER);
             scratch = local.scratch;
             if failed {
