@@ -56,7 +56,8 @@ def test_picked(both: Differential, name: str, large: bool):
         enlarge(both, *("b" if name == "blocking" else "ab"))
     for line in PICKED[name].split("|"):
         words = line.split()
-        if large and words[:2] == ["ZSCAN", "a"] or large and words[:2] in (["ZRANDMEMBER", "a"], ["ZINCRBY", "none"]) and len(words) == 3:
+        if large and words[:2] == ["ZSCAN", "a"]:
+            # The answers of a large one are in another order.
             continue
         both.same(*words, by=near(1) if words[0] == "TTL" else exact)
     both.same_state(*KEYS, "s")
