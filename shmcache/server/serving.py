@@ -160,11 +160,12 @@ class Service:
             return self._refuse(message[:-2], header, code, str(error))
         replicating.ring_tailers()
         message[-2] = frames.pack_header(0, slot, self._epoch, request_id, self._owner.last_stamp)
-        if ack != 0 or replicating.disk.holds:
-            # Also a write that found nothing to do: why there was nothing to do may still be on its way. (A DEL that is sent again finds
-            # its key gone; when the first one is lost after this answer, a promise is broken.)
-            if self._owner.log_position != before or not (flags & frames.READ_ONLY or _is_refused(message[-1])):
-                return self._hold(message, header, ack, options)
+        # Also a write that found nothing to do: why there was nothing to do may still be on its way. (A DEL that is sent again finds
+        # its key gone; when the first one is lost after this answer, a promise is broken.)
+        if (ack != 0 or replicating.disk.holds) and (
+            self._owner.log_position != before or not (flags & frames.READ_ONLY or _is_refused(message[-1]))
+        ):
+            return self._hold(message, header, ack, options)
         self._send(message)
 
     def _hold(self, message: list[bytes], header: frames.Header, ack: Ack, options: dict[str, Any]) -> None:
