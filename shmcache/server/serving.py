@@ -11,7 +11,7 @@ from typing import Any, Final
 import zmq
 
 from .. import _engine
-from ..errors import ProtocolError
+from ..errors import ProtocolError, ResponseError
 from ..limits import (
     TICK_MS_BUSY,
     TICK_MS_MAX,
@@ -51,6 +51,11 @@ def batch_length(payload: bytes) -> int:
     if payload[:1] == b"\xdc":
         return int.from_bytes(payload[1:3], "big")
     return int.from_bytes(payload[1:5], "big") if payload[:1] == b"\xdd" else 0
+
+
+def _is_refused(reply: bytes) -> bool:
+    """Whether every command of a batch was answered with an error."""
+    return all(isinstance(result, ResponseError) for result in codec.decode_results(reply))
 
 
 class Service:
@@ -166,12 +171,16 @@ class Service:
             return self._refuse(message[:-2], header, code, str(error))
         replicating.ring_tailers()
         message[-2] = frames.pack_header(0, slot, self._epoch, request_id, self._owner.last_stamp)
-        if (ack != 0 or replicating.disk.holds) and self._owner.log_position != before:
+        # Also a write that found nothing to do: why there was nothing to do may still be on its way. (A DEL that is sent again finds
+        # its key gone; when the first one is lost after this answer, a promise is broken.)
+        if (ack != 0 or replicating.disk.holds) and (
+            self._owner.log_position != before or not (flags & frames.READ_ONLY or _is_refused(message[-1]))
+        ):
             return self._hold(message, header, ack, options)
         self._send(message)
 
     def _hold(self, message: list[bytes], header: frames.Header, ack: Ack, options: dict[str, Any]) -> None:
-        """Send the reply of a write when as many replicas have it as were asked for."""
+        """Send the reply of a write when as many replicas as were asked for, and the disk, have everything it may rest on."""
         durable = self._replicating.disk.holds
 
         def release(have: int, wanted: int, is_durable: bool) -> None:

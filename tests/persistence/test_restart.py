@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import shmcache
-from shmcache.errors import ShmcacheError
+from shmcache.errors import ShmcacheError, WrongType
 from tests.persistence.calls import begin_cold, keeper_call
 from tests.support.instance import RunningInstance, remove_objects, running_instance, wait_until
 
@@ -40,7 +40,7 @@ def check(client: shmcache.Client, count: int = 500) -> None:
 
 
 # What writes the files (the policy) and what reads them (the number of workers) have nothing in common: each with one of the other.
-@pytest.mark.parametrize(("kept", "workers"), zip(POLICIES, [2, 3, 1], strict=True), indirect=["kept"])
+@pytest.mark.parametrize(("kept", "workers"), list(zip(POLICIES, [2, 3, 1], strict=True)), indirect=["kept"])
 def test_log_alone(kept: RunningInstance, workers: int) -> None:
     """An ordered stop, the memory gone, another number of workers: everything is read from the append-only file."""
     with shmcache.connect(kept.url) as client:
@@ -56,7 +56,7 @@ def test_log_alone(kept: RunningInstance, workers: int) -> None:
         assert client.get("key5") == b"again"
 
 
-@pytest.mark.parametrize(("kept", "workers"), zip(POLICIES, [3, 2, 3], strict=True), indirect=["kept"])
+@pytest.mark.parametrize(("kept", "workers"), list(zip(POLICIES, [3, 2, 3], strict=True)), indirect=["kept"])
 def test_snapshot_and_what_follows(kept: RunningInstance, workers: int) -> None:
     with shmcache.connect(kept.url) as client:
         fill(client)
@@ -101,6 +101,35 @@ def test_killed_under_always(tmp_path: Path) -> None:
             found = client.get("count")
             assert found is not None
             assert written <= int(found) <= written + 1
+
+
+def test_a_write_that_changes_nothing_waits_as_well(tmp_path: Path) -> None:
+    """Found by rounds of `kill -9`: a DEL that was sent again found its key gone and was answered, before the disk had the first one."""
+    with running_instance(workers=1, data_dir=str(tmp_path), aof="always", ephemeral=False) as instance:
+        with shmcache.connect(instance.url, timeout=20) as client:
+            client.set("k", "v")
+            client.set("kept", "v")
+            keeper = instance.child_pid("keeper")
+            os.kill(keeper, signal.SIGSTOP)
+            try:
+                # Longer than a client waits before it sends again.
+                with pytest.raises(ShmcacheError):
+                    client.delete("k", timeout=1.5)
+                assert client.get("k") is None, "the owner has executed it"
+                for changes_nothing in (lambda: client.delete("k", timeout=1.5), lambda: client.setnx("kept", 1, timeout=1.5)):
+                    with pytest.raises(ShmcacheError):
+                        changes_nothing()
+                # Neither reads nor refusals promise anything.
+                assert client.exists("k", "kept") == 1
+                with pytest.raises(WrongType):
+                    client.rpush("kept", "x")
+            finally:
+                os.kill(keeper, signal.SIGCONT)
+            assert client.delete("k") == 0
+        instance.kill()
+        begin_cold(instance)
+        with shmcache.connect(instance.url) as client:
+            assert (client.get("k"), client.get("kept")) == (None, b"v")
 
 
 def test_warm_is_preferred_and_goes_on(kept: RunningInstance) -> None:
