@@ -12,7 +12,6 @@ from ...client.routes import Attachment
 from ...client.session import BATCH_COMMANDS_MAX
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import (
-    REQUEST_BYTES_SOFT_MAX,
     RESP_OUTPUT_HIGH_BYTES,
     RESP_PENDING_BYTES_MAX,
     RESP_PENDING_COMMANDS_MAX,

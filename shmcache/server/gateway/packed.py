@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..._engine import Packer, cut_results, weave_results
 from ...client.session import BATCH_COMMANDS_MAX
-from ...limits import REQUEST_BYTES_SOFT_MAX, RESP_OUTPUT_HIGH_BYTES, RESP_PENDING_BYTES_MAX, RESP_PENDING_COMMANDS_MAX
+from ...limits import (
+    REQUEST_BYTES_SOFT_MAX,
+    RESP_OUTPUT_HIGH_BYTES,
+    RESP_PENDING_BYTES_MAX,
+    RESP_PENDING_COMMANDS_MAX,
+)
 from ...protocol.codec import decode_commands, decode_results, encode_commands
 from ...protocol.commands import SlotMap
 from .entries import Places, Run
