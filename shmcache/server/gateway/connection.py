@@ -12,7 +12,6 @@ from ...client.routes import Attachment
 from ...client.session import BATCH_COMMANDS_MAX
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import (
-    REQUEST_BYTES_SOFT_MAX,
     RESP_OUTPUT_HIGH_BYTES,
     RESP_PENDING_BYTES_MAX,
     RESP_PENDING_COMMANDS_MAX,
@@ -22,7 +21,7 @@ from . import blocking, transactions
 from .acl.guard import PROTECTED
 from .arguments import address
 from .entries import Entry, Part, Parts, Places, Run
-from .packed import add_packed
+from .packed import go_short
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
 from .rows import Row, find, not_subscribed, unknown, wrong_arity
@@ -59,8 +58,8 @@ class Connection(asyncio.Protocol):
         self.descriptor = -1
         self.created = self.heard = 0.0
         self.last_command = "NULL"
-        self._last_read = b""
-        self._wrote_last = False
+        self.last_read = b""
+        self.wrote_last = False
         """The last packet that went the short way began with what goes to the shards."""
         self.commands = self.bytes_in = 0
         self.no_evict = self.no_touch = False
@@ -84,8 +83,8 @@ class Connection(asyncio.Protocol):
         """A command is being carried out that later ones must wait for."""
         self.task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._owed_bytes = 0
-        self._is_stalled = self._is_paused = self.is_closing = False
+        self.owed_bytes = 0
+        self.is_stalled = self._is_paused = self.is_closing = False
         self._has_ended = False
         """The client sends nothing more."""
         self._complaint = ""
@@ -129,10 +128,10 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        self._is_stalled = True
+        self.is_stalled = True
 
     def resume_writing(self) -> None:
-        self._is_stalled = False
+        self.is_stalled = False
         self._resume()
 
     def data_received(self, data: bytes) -> None:
@@ -146,74 +145,27 @@ class Connection(asyncio.Protocol):
             gateway.guard.follow()
             if self.is_closing:
                 return
-        if not (self.careful or self.backlog or self.busy or gateway.is_careful or self._is_stalled) and self.requests.is_clean:
-            data = self._go_short(data)
+        if not (self.careful or self.backlog or self.busy or gateway.is_careful or self.is_stalled) and self.requests.is_clean:
+            data = go_short(self, data)
             if not data:
                 return
         commands, self._complaint = self.requests.feed(data)
-        self._owed_bytes += len(data)
-        if self.busy or self.backlog or self._is_stalled:
+        self.owed_bytes += len(data)
+        if self.busy or self.backlog or self.is_stalled:
             self.backlog.extend(commands)
         elif commands:
             self._run(commands)
         if self.requests.is_strict and not self._complaint:
             self._complaint = self.requests.excess
-        self._flush()
+        self.flush()
 
     # --- commands -----------------------------------------------------------------------------------
-    def _go_short(self, data: bytes) -> bytes:
-        """Have the engine answer the reads at the front, and pack what follows for the shards; what is left."""
-        gateway = self.gateway
-        attachment = gateway.attachment_lately(self.heard)
-        if attachment is None:
-            return data
-        packer = gateway.packer
-        assert packer is not None
-        size, is_resp3 = len(data), self.resp == 3
-        end = begin = count = 0
-        # What the last packet began with tells what is tried first.
-        reads_next = not self._wrote_last
-        while end < size:
-            may_read = not self.pending
-            if may_read and reads_next:
-                replies, end, answered = attachment.reader.answer(data, begin, is_resp3, RESP_OUTPUT_HIGH_BYTES)
-                if answered:
-                    self._wrote_last = False
-                    count += answered
-                    self.out.append(replies)
-                    self._write()
-                    begin = end
-                    if end == size or self._is_stalled:
-                        break
-                may_read = False
-            end, parts, order = packer.pack(data, begin, is_resp3, may_read, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
-            if end > begin:
-                self._wrote_last = True
-                add_packed(self, parts, order)
-                count += len(order) // 2 if order is not None else parts[0][2]
-                self._owed_bytes += end - begin
-                begin = end
-            elif not may_read:
-                break
-            else:
-                reads_next = True
-        if not count:
-            return data
-        self.commands += count
-        gateway.commands += count
-        self._last_read = data[:64]
-        if end < len(data):
-            return data[end:]
-        if self._owed_bytes > RESP_PENDING_BYTES_MAX or len(self.pending) >= RESP_PENDING_COMMANDS_MAX:
-            self._flush()
-        return b""
-
     @property
     def command_name(self) -> str:
         """The last command, as CLIENT LIST shows it."""
-        if self._last_read:
+        if self.last_read:
             # Taken apart only when somebody asks.
-            row = find(self._last_read.split(b"\r\n", 3)[2])
+            row = find(self.last_read.split(b"\r\n", 3)[2])
             return row.name.lower() if row is not None else "NULL"
         return self.last_command.lower() if self.last_command != "NULL" else "NULL"
 
@@ -274,8 +226,8 @@ class Connection(asyncio.Protocol):
                         size += len(reply)
                         if size > _FLUSH_BYTES:
                             size = 0
-                            self._write()
-                            if self._is_stalled:
+                            self.write()
+                            if self.is_stalled:
                                 return self.backlog.extendleft(reversed(commands[at + 1 :]))
                         continue
                 self._send(row, args, encode, attachment)
@@ -283,7 +235,7 @@ class Connection(asyncio.Protocol):
                     return self.backlog.extendleft(reversed(commands[at + 1 :]))
         if run:
             self._send_run(run, encoders)
-        self._last_read = b""
+        self.last_read = b""
         row = find(commands[-1][0]) if type(commands[-1][0]) is bytes else None
         self.last_command = row.name if row is not None else str(commands[-1][0])
 
@@ -425,11 +377,11 @@ class Connection(asyncio.Protocol):
             data = pending[0].data
             if data is not None:
                 pending.clear()
-                self._owed_bytes = 0
+                self.owed_bytes = 0
                 self.transport.write(data)
                 self.gateway.bytes_out += len(data)
                 if len(data) > _FLUSH_BYTES:
-                    self._flush()
+                    self.flush()
             return
         while pending and pending[0].data is not None:
             out.append(pending.popleft().data)  # type: ignore[arg-type]
@@ -438,13 +390,14 @@ class Connection(asyncio.Protocol):
         self._resume()
 
     def _resume(self) -> None:
-        while self.backlog and not self.busy and not self._is_stalled and len(self.pending) < RESP_PENDING_COMMANDS_MAX and not self.is_closing:
+        while self.backlog and not self.busy and not self.is_stalled and len(self.pending) < RESP_PENDING_COMMANDS_MAX and not self.is_closing:
             chunk = [self.backlog.popleft() for _ in range(min(len(self.backlog), _BACKLOG_COMMANDS))]
             self._run(chunk)
-            self._write()
-        self._flush()
+            self.write()
+        self.flush()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Send the replies that are there."""
         if self.out and not self.transport.is_closing():
             data = self.out[0] if len(self.out) == 1 else b"".join(self.out)
             self.transport.write(data)
@@ -454,23 +407,23 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
         self.out.clear()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what is there, read on or not, close if it is over."""
-        self._write()
+        self.write()
         if self.is_closing:
             self.backlog.clear()
         if not self.pending and not self.busy and not self.backlog:
-            self._owed_bytes = 0
+            self.owed_bytes = 0
             if self._complaint and not self.is_closing:
                 self.transport.write(b"-ERR Protocol error: %b\r\n" % self._complaint.encode())
                 self.is_closing = True
             if (self.is_closing or self._has_ended) and not self.transport.is_closing():
                 self.transport.close()
         wait = (
-            self._is_stalled
+            self.is_stalled
             or len(self.backlog) > _BACKLOG_COMMANDS
             or len(self.pending) >= RESP_PENDING_COMMANDS_MAX
-            or self._owed_bytes > RESP_PENDING_BYTES_MAX
+            or self.owed_bytes > RESP_PENDING_BYTES_MAX
         )
         if wait != self._is_paused and not self.transport.is_closing():
             self._is_paused = wait

@@ -8,7 +8,13 @@ import array
 from typing import TYPE_CHECKING, Any, Final
 
 from ..._engine import Packer, cut_results, weave_results
-from ...errors import ProtocolError
+from ...client.session import BATCH_COMMANDS_MAX
+from ...limits import (
+    REQUEST_BYTES_SOFT_MAX,
+    RESP_OUTPUT_HIGH_BYTES,
+    RESP_PENDING_BYTES_MAX,
+    RESP_PENDING_COMMANDS_MAX,
+)
 from ...protocol.codec import decode_commands, decode_results, encode_commands
 from ...protocol.commands import SlotMap
 from .entries import Places, Run
@@ -142,6 +148,54 @@ def add_packed(connection: "Connection", parts: list[Any], order: bytes | None) 
         add(shard, WovenPart(woven, number, *rest))
 
 
+def go_short(connection: "Connection", data: bytes) -> bytes:
+    """Have the engine answer the reads at the front, and pack what follows for the shards; what is left."""
+    gateway = connection.gateway
+    attachment = gateway.attachment_lately(connection.heard)
+    if attachment is None:
+        return data
+    packer = gateway.packer
+    assert packer is not None
+    size, is_resp3 = len(data), connection.resp == 3
+    end = begin = count = 0
+    # What the last packet began with tells what is tried first.
+    reads_next = not connection.wrote_last
+    while end < size:
+        may_read = not connection.pending
+        if may_read and reads_next:
+            replies, end, answered = attachment.reader.answer(data, begin, is_resp3, RESP_OUTPUT_HIGH_BYTES)
+            if answered:
+                connection.wrote_last = False
+                count += answered
+                connection.out.append(replies)
+                connection.write()
+                begin = end
+                if end == size or connection.is_stalled:
+                    break
+            may_read = False
+        end, parts, order = packer.pack(data, begin, is_resp3, may_read, BATCH_COMMANDS_MAX, REQUEST_BYTES_SOFT_MAX)
+        if end > begin:
+            connection.wrote_last = True
+            add_packed(connection, parts, order)
+            count += len(order) // 2 if order is not None else parts[0][2]
+            connection.owed_bytes += end - begin
+            begin = end
+        elif not may_read:
+            break
+        else:
+            reads_next = True
+    if not count:
+        return data
+    connection.commands += count
+    gateway.commands += count
+    connection.last_read = data[:64]
+    if end < len(data):
+        return data[end:]
+    if connection.owed_bytes > RESP_PENDING_BYTES_MAX or len(connection.pending) >= RESP_PENDING_COMMANDS_MAX:
+        connection.flush()
+    return b""
+
+
 def array_head(count: int) -> bytes:
     """What stands before the items of a msgpack array."""
     if count < 16:
@@ -192,5 +246,3 @@ def apart(items: list[Any]) -> list[Any]:
     """All items as the long way has them. Raises ProtocolError if what was packed cannot be unpacked, which would be our bug."""
     return [item if type(item) is tuple else item.apart() for item in items]
 
-
-__all__ = ["PackedItem", "ProtocolError", "add_packed", "apart", "distribute", "packer_for", "payload_of"]
