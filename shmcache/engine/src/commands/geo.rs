@@ -73,7 +73,9 @@ impl Point {
     pub fn parse(longitude: &[u8], latitude: &[u8]) -> Result<Point, Fail> {
         let (longitude, latitude) = (score_arg(longitude)?, score_arg(latitude)?);
         if longitude.abs() > LONGITUDE_MAX || latitude.abs() > LATITUDE_MAX {
-            return Err(Fail::err(format!("invalid longitude,latitude pair {longitude:.6},{latitude:.6}")));
+            return Err(Fail::err(format!(
+                "invalid longitude,latitude pair {longitude:.6},{latitude:.6}"
+            )));
         }
         Ok(Point { longitude, latitude })
     }
@@ -127,7 +129,10 @@ pub fn write_point(point: Point, out: &mut impl Sink) {
 /// The usual geohash, whose latitudes reach the poles: ten characters of five bits, and a last one that has no bits left.
 fn geohash(point: Point) -> [u8; 11] {
     const ALPHABET: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
-    let bits = interleave(step_of(point.latitude, 90.0, STEPS), step_of(point.longitude, LONGITUDE_MAX, STEPS));
+    let bits = interleave(
+        step_of(point.latitude, 90.0, STEPS),
+        step_of(point.longitude, LONGITUDE_MAX, STEPS),
+    );
     let mut text = [b'0'; 11];
     for (index, char) in text[..10].iter_mut().enumerate() {
         *char = ALPHABET[(bits >> (52 - 5 * (index + 1))) as usize & 31];
@@ -167,8 +172,14 @@ mod tests {
 
     #[test]
     fn scores_are_those_of_redis() {
-        let palermo = Point { longitude: 13.361389, latitude: 38.115556 };
-        let catania = Point { longitude: 15.087269, latitude: 37.502669 };
+        let palermo = Point {
+            longitude: 13.361389,
+            latitude: 38.115556,
+        };
+        let catania = Point {
+            longitude: 15.087269,
+            latitude: 37.502669,
+        };
         assert_eq!(palermo.score(), 3479099956230698.0);
         assert_eq!(catania.score(), 3479447370796909.0);
         let (one, other) = (Point::of_score(palermo.score()), Point::of_score(catania.score()));

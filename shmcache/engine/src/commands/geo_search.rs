@@ -248,17 +248,25 @@ impl<'a> Query<'a> {
             };
         }
         if (query.target.is_some() || stores) && (query.with_distance || query.with_hash || query.with_point) {
-            let who = if stores { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
+            let who = if stores {
+                "GEOSEARCHSTORE"
+            } else {
+                "STORE option in GEORADIUS"
+            };
             return Err(Fail::err(format!(
                 "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
         let name = String::from_utf8_lossy(all[0]);
         if searches && !from_given {
-            return Err(Fail::err(format!("exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}")));
+            return Err(Fail::err(format!(
+                "exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}"
+            )));
         }
         let Some((shape, unit)) = shape else {
-            return Err(Fail::err(format!("exactly one of BYRADIUS and BYBOX can be specified for {name}")));
+            return Err(Fail::err(format!(
+                "exactly one of BYRADIUS and BYBOX can be specified for {name}"
+            )));
         };
         if query.any && query.count == 0 {
             return Err(Fail::err("the ANY argument requires COUNT argument"));
@@ -437,7 +445,13 @@ fn write(query: &Query, found: &[Found], out: &mut impl Sink) {
 }
 
 fn store(owner: &mut Owner, target: &[u8], query: &Query, found: Vec<Found>, out: &mut impl Sink) -> Result<(), Fail> {
-    let score = |one: &Found| if query.by_distance { one.distance / query.unit } else { one.score };
+    let score = |one: &Found| {
+        if query.by_distance {
+            one.distance / query.unit
+        } else {
+            one.score
+        }
+    };
     let mut all: Vec<Scored> = found.iter().map(|one| (score(one), one.member.as_slice())).collect();
     sort(&mut all);
     let elements: Vec<Element> = all.into_iter().map(element_of).collect();
@@ -460,9 +474,16 @@ mod tests {
         let mut random = Random(3);
         let mut degrees = |most: f64| (random.below(2_000_001) as f64 / 1e6 - 1.0) * most;
         for round in 0..3000 {
-            let center = Point { longitude: degrees(180.0), latitude: degrees(LATITUDE_MAX) };
+            let center = Point {
+                longitude: degrees(180.0),
+                latitude: degrees(LATITUDE_MAX),
+            };
             let size = 10f64.powf(4.5 + degrees(3.0));
-            let shape = if round % 2 == 0 { Shape::Circle(size) } else { Shape::Box(size, size * 2.0) };
+            let shape = if round % 2 == 0 {
+                Shape::Circle(size)
+            } else {
+                Shape::Box(size, size * 2.0)
+            };
             let ranges = cover(&center, shape.reach(&center));
             assert!(ranges.len() <= 2 * CELLS_MAX as usize);
             let (wide, high) = shape.reach(&center);
@@ -471,7 +492,10 @@ mod tests {
                 let latitude = (center.latitude + degrees(high) * 1.2).clamp(-LATITUDE_MAX, LATITUDE_MAX);
                 let score = Point { longitude, latitude }.score();
                 if shape.distance(&center, &Point::of_score(score)).is_some() {
-                    assert!(ranges.iter().any(|&(first, last)| first <= score && score <= last), "{center:?} {size} {longitude} {latitude}");
+                    assert!(
+                        ranges.iter().any(|&(first, last)| first <= score && score <= last),
+                        "{center:?} {size} {longitude} {latitude}"
+                    );
                 }
             }
         }
