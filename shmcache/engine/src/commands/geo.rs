@@ -8,8 +8,11 @@ use super::read::View;
 use super::reply::Sink;
 use super::scores::score_arg;
 use super::table::Command;
+use super::zset_changes::{set_scores, Rules};
+use super::zset_view::Scored;
 use super::zsets::scores_of;
 use super::{Args, Fail};
+use crate::owner::Owner;
 
 pub const LATITUDE_MAX: f64 = 85.05112878;
 pub const LONGITUDE_MAX: f64 = 180.0;
@@ -138,6 +141,36 @@ fn geohash(point: Point) -> [u8; 11] {
         *char = ALPHABET[(bits >> (52 - 5 * (index + 1))) as usize & 31];
     }
     text
+}
+
+/// GEOADD.
+pub fn add(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let mut rules = Rules::default();
+    let mut count_changed = false;
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nx" => rules.only_new = true,
+            b"xx" => rules.only_existing = true,
+            b"ch" => count_changed = true,
+            _ => break,
+        }
+        at += 1;
+    }
+    let triples = &args[at..];
+    if triples.len() % 3 != 0 || (rules.only_new && rules.only_existing) {
+        return Err(Fail::syntax());
+    }
+    let mut pairs: Vec<Scored> = Vec::with_capacity(triples.len() / 3);
+    for triple in triples.chunks_exact(3) {
+        pairs.push((Point::parse(triple[0], triple[1])?.score(), triple[2]));
+    }
+    if pairs.is_empty() {
+        return Err(Fail::syntax());
+    }
+    let outcome = set_scores(owner, args[1], &pairs, rules)?;
+    out.int((outcome.added + if count_changed { outcome.updated } else { 0 }) as i64);
+    Ok(())
 }
 
 /// GEOPOS, GEOHASH, GEODIST.

@@ -37,8 +37,9 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
         }
         Zrangestore | Zremrangebyrank | Zremrangebyscore | Zremrangebylex => zset_ranges::run(owner, command, args, out),
         Zpopmin | Zpopmax | Bzpopmin | Bzpopmax | Zmpop | Bzmpop => zset_pops::run(owner, command, args, out),
+        Geoadd => geo::add(owner, args, out),
         Zscan => zset_picks::scan(owner, args, out),
-        Geoadd | Geosearchstore | Georadius | Georadiusbymember => geo_search::run(owner, command, args, out),
+        Geosearchstore | Georadius | Georadiusbymember => geo_search::run(owner, command, args, out),
         _ => zset_algebra::run(owner, command, args, out),
     }
 }
