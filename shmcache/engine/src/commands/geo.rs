@@ -8,8 +8,11 @@ use super::read::View;
 use super::reply::Sink;
 use super::scores::score_arg;
 use super::table::Command;
+use super::zset_changes::{set_scores, Rules};
+use super::zset_view::Scored;
 use super::zsets::scores_of;
 use super::{Args, Fail};
+use crate::owner::Owner;
 
 pub const LATITUDE_MAX: f64 = 85.05112878;
 pub const LONGITUDE_MAX: f64 = 180.0;
@@ -73,7 +76,9 @@ impl Point {
     pub fn parse(longitude: &[u8], latitude: &[u8]) -> Result<Point, Fail> {
         let (longitude, latitude) = (score_arg(longitude)?, score_arg(latitude)?);
         if longitude.abs() > LONGITUDE_MAX || latitude.abs() > LATITUDE_MAX {
-            return Err(Fail::err(format!("invalid longitude,latitude pair {longitude:.6},{latitude:.6}")));
+            return Err(Fail::err(format!(
+                "invalid longitude,latitude pair {longitude:.6},{latitude:.6}"
+            )));
         }
         Ok(Point { longitude, latitude })
     }
@@ -127,12 +132,45 @@ pub fn write_point(point: Point, out: &mut impl Sink) {
 /// The usual geohash, whose latitudes reach the poles: ten characters of five bits, and a last one that has no bits left.
 fn geohash(point: Point) -> [u8; 11] {
     const ALPHABET: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
-    let bits = interleave(step_of(point.latitude, 90.0, STEPS), step_of(point.longitude, LONGITUDE_MAX, STEPS));
+    let bits = interleave(
+        step_of(point.latitude, 90.0, STEPS),
+        step_of(point.longitude, LONGITUDE_MAX, STEPS),
+    );
     let mut text = [b'0'; 11];
     for (index, char) in text[..10].iter_mut().enumerate() {
         *char = ALPHABET[(bits >> (52 - 5 * (index + 1))) as usize & 31];
     }
     text
+}
+
+/// GEOADD.
+pub fn add(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
+    let mut rules = Rules::default();
+    let mut count_changed = false;
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        match word.to_ascii_lowercase().as_slice() {
+            b"nx" => rules.only_new = true,
+            b"xx" => rules.only_existing = true,
+            b"ch" => count_changed = true,
+            _ => break,
+        }
+        at += 1;
+    }
+    let triples = &args[at..];
+    if triples.len() % 3 != 0 || (rules.only_new && rules.only_existing) {
+        return Err(Fail::syntax());
+    }
+    let mut pairs: Vec<Scored> = Vec::with_capacity(triples.len() / 3);
+    for triple in triples.chunks_exact(3) {
+        pairs.push((Point::parse(triple[0], triple[1])?.score(), triple[2]));
+    }
+    if pairs.is_empty() {
+        return Err(Fail::syntax());
+    }
+    let outcome = set_scores(owner, args[1], &pairs, rules)?;
+    out.int((outcome.added + if count_changed { outcome.updated } else { 0 }) as i64);
+    Ok(())
 }
 
 /// GEOPOS, GEOHASH, GEODIST.
@@ -167,8 +205,14 @@ mod tests {
 
     #[test]
     fn scores_are_those_of_redis() {
-        let palermo = Point { longitude: 13.361389, latitude: 38.115556 };
-        let catania = Point { longitude: 15.087269, latitude: 37.502669 };
+        let palermo = Point {
+            longitude: 13.361389,
+            latitude: 38.115556,
+        };
+        let catania = Point {
+            longitude: 15.087269,
+            latitude: 37.502669,
+        };
         assert_eq!(palermo.score(), 3479099956230698.0);
         assert_eq!(catania.score(), 3479447370796909.0);
         let (one, other) = (Point::of_score(palermo.score()), Point::of_score(catania.score()));

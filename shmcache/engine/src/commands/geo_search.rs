@@ -1,4 +1,4 @@
-//! Looking for members near a place: GEOSEARCH and the older GEORADIUS; and GEOADD.
+//! Looking for members near a place: GEOSEARCH and the older GEORADIUS.
 //!
 //! What is asked for lies in a box of longitudes and latitudes (Jan Philip Matuschek, "Finding Points Within a Distance of a Latitude/Longitude Using
 //! Bounding Coordinates", 2010). The box is covered by few cells of one size, each a range of scores, and what lies in them is measured.
@@ -11,7 +11,7 @@ use super::reply::Sink;
 use super::scores::{score_arg, ScoreBound};
 use super::sort::check_target;
 use super::table::Command;
-use super::zset_changes::{element_of, set_scores, sort, Rules};
+use super::zset_changes::{element_of, sort};
 use super::zset_view::{look, Ranked, Scored};
 use super::zsets::scores_of;
 use super::{events::event, Args, Fail};
@@ -24,7 +24,6 @@ const CELLS_MAX: u32 = 9;
 
 pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
     match command {
-        Command::Geoadd => add(owner, args, out),
         Command::Geosearchstore => {
             let query = Query::parse(owner, command, args, 2)?;
             let found = find(owner, args[2], &query)?;
@@ -51,35 +50,6 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
     let query = Query::parse(view, command, args, 1)?;
     let found = find(view, args[1], &query)?;
     write(&query, &found, out);
-    Ok(())
-}
-
-fn add(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let mut rules = Rules::default();
-    let mut count_changed = false;
-    let mut at = 2;
-    while let Some(word) = args.get(at) {
-        match word.to_ascii_lowercase().as_slice() {
-            b"nx" => rules.only_new = true,
-            b"xx" => rules.only_existing = true,
-            b"ch" => count_changed = true,
-            _ => break,
-        }
-        at += 1;
-    }
-    let triples = &args[at..];
-    if triples.len() % 3 != 0 || (rules.only_new && rules.only_existing) {
-        return Err(Fail::syntax());
-    }
-    let mut pairs: Vec<Scored> = Vec::with_capacity(triples.len() / 3);
-    for triple in triples.chunks_exact(3) {
-        pairs.push((Point::parse(triple[0], triple[1])?.score(), triple[2]));
-    }
-    if pairs.is_empty() {
-        return Err(Fail::syntax());
-    }
-    let outcome = set_scores(owner, args[1], &pairs, rules)?;
-    out.int((outcome.added + if count_changed { outcome.updated } else { 0 }) as i64);
     Ok(())
 }
 
@@ -248,17 +218,25 @@ impl<'a> Query<'a> {
             };
         }
         if (query.target.is_some() || stores) && (query.with_distance || query.with_hash || query.with_point) {
-            let who = if stores { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
+            let who = if stores {
+                "GEOSEARCHSTORE"
+            } else {
+                "STORE option in GEORADIUS"
+            };
             return Err(Fail::err(format!(
                 "{who} is not compatible with WITHDIST, WITHHASH and WITHCOORD options"
             )));
         }
         let name = String::from_utf8_lossy(all[0]);
         if searches && !from_given {
-            return Err(Fail::err(format!("exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}")));
+            return Err(Fail::err(format!(
+                "exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}"
+            )));
         }
         let Some((shape, unit)) = shape else {
-            return Err(Fail::err(format!("exactly one of BYRADIUS and BYBOX can be specified for {name}")));
+            return Err(Fail::err(format!(
+                "exactly one of BYRADIUS and BYBOX can be specified for {name}"
+            )));
         };
         if query.any && query.count == 0 {
             return Err(Fail::err("the ANY argument requires COUNT argument"));
@@ -437,7 +415,13 @@ fn write(query: &Query, found: &[Found], out: &mut impl Sink) {
 }
 
 fn store(owner: &mut Owner, target: &[u8], query: &Query, found: Vec<Found>, out: &mut impl Sink) -> Result<(), Fail> {
-    let score = |one: &Found| if query.by_distance { one.distance / query.unit } else { one.score };
+    let score = |one: &Found| {
+        if query.by_distance {
+            one.distance / query.unit
+        } else {
+            one.score
+        }
+    };
     let mut all: Vec<Scored> = found.iter().map(|one| (score(one), one.member.as_slice())).collect();
     sort(&mut all);
     let elements: Vec<Element> = all.into_iter().map(element_of).collect();
@@ -460,9 +444,16 @@ mod tests {
         let mut random = Random(3);
         let mut degrees = |most: f64| (random.below(2_000_001) as f64 / 1e6 - 1.0) * most;
         for round in 0..3000 {
-            let center = Point { longitude: degrees(180.0), latitude: degrees(LATITUDE_MAX) };
+            let center = Point {
+                longitude: degrees(180.0),
+                latitude: degrees(LATITUDE_MAX),
+            };
             let size = 10f64.powf(4.5 + degrees(3.0));
-            let shape = if round % 2 == 0 { Shape::Circle(size) } else { Shape::Box(size, size * 2.0) };
+            let shape = if round % 2 == 0 {
+                Shape::Circle(size)
+            } else {
+                Shape::Box(size, size * 2.0)
+            };
             let ranges = cover(&center, shape.reach(&center));
             assert!(ranges.len() <= 2 * CELLS_MAX as usize);
             let (wide, high) = shape.reach(&center);
@@ -471,7 +462,10 @@ mod tests {
                 let latitude = (center.latitude + degrees(high) * 1.2).clamp(-LATITUDE_MAX, LATITUDE_MAX);
                 let score = Point { longitude, latitude }.score();
                 if shape.distance(&center, &Point::of_score(score)).is_some() {
-                    assert!(ranges.iter().any(|&(first, last)| first <= score && score <= last), "{center:?} {size} {longitude} {latitude}");
+                    assert!(
+                        ranges.iter().any(|&(first, last)| first <= score && score <= last),
+                        "{center:?} {size} {longitude} {latitude}"
+                    );
                 }
             }
         }

@@ -37,7 +37,8 @@ fn hexadecimal(text: &str) -> Option<f64> {
 /// Infinite though no infinity was written, or zero though the digits are not.
 fn is_out_of_range(text: &[u8], value: f64) -> bool {
     let has = |wanted: fn(&u8) -> bool| text.iter().take_while(|byte| !byte.eq_ignore_ascii_case(&b'e')).any(wanted);
-    (value.is_infinite() && !has(|byte| byte.eq_ignore_ascii_case(&b'n'))) || (value == 0.0 && has(|byte| (b'1'..=b'9').contains(byte)))
+    (value.is_infinite() && !has(|byte| byte.eq_ignore_ascii_case(&b'n')))
+        || (value == 0.0 && has(|byte| (b'1'..=b'9').contains(byte)))
 }
 
 /// A score; never NaN.
@@ -191,13 +192,25 @@ mod tests {
     #[test]
     fn scores_are_read_as_strtod_reads_them() {
         let read = |text: &str| score_arg(text.as_bytes()).ok();
-        for (text, expected) in [("0x10", 16.0), ("-0x1.8p1", -3.0), ("+5", 5.0), (".5", 0.5), ("5.", 5.0), ("INF", f64::INFINITY), ("0e5", 0.0), ("-infinity", f64::NEG_INFINITY)] {
+        for (text, expected) in [
+            ("0x10", 16.0),
+            ("-0x1.8p1", -3.0),
+            ("+5", 5.0),
+            (".5", 0.5),
+            ("5.", 5.0),
+            ("INF", f64::INFINITY),
+            ("0e5", 0.0),
+            ("-infinity", f64::NEG_INFINITY),
+        ] {
             assert_eq!(read(text), Some(expected), "{text}");
         }
         for text in ["", " 1", "1 ", "nan", "1_0", "1e400", "1e-400", "0x", "0xg", "12a", "-", "1e"] {
             assert_eq!(read(text), None, "{text}");
         }
-        assert_eq!(ScoreBound::parse(b"( 1").map(|bound| (bound.score, bound.excluded)), Ok((1.0, true)));
+        assert_eq!(
+            ScoreBound::parse(b"( 1").map(|bound| (bound.score, bound.excluded)),
+            Ok((1.0, true))
+        );
         assert!(ScoreBound::parse(b"1 ").is_err());
     }
 }

@@ -117,7 +117,10 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
         return Err(Fail::err(format!("at least 1 input key is needed for '{name}' command")));
     }
     let rest = &args[at + 1..];
-    let count = usize::try_from(count).ok().filter(|&count| count <= rest.len()).ok_or_else(Fail::syntax)?;
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|&count| count <= rest.len())
+        .ok_or_else(Fail::syntax)?;
     let (keys, rest) = rest.split_at(count);
     let sources = open_all(owner, keys)?;
     let options = Options::parse(rest, count, operation, stores, counts)?;
@@ -240,7 +243,9 @@ fn union<'a>(owner: &'a Owner, sources: &[Source], options: &Options) -> Vec<Sco
     for (source, weight) in by_size(owner, sources, options) {
         for (score, member) in source.each(owner) {
             let score = finite_or_zero(score * weight);
-            sums.entry(member).and_modify(|sum| *sum = options.aggregate.of(*sum, score)).or_insert(score);
+            sums.entry(member)
+                .and_modify(|sum| *sum = options.aggregate.of(*sum, score))
+                .or_insert(score);
         }
     }
     sums.into_iter().map(|(member, score)| (score, member)).collect()

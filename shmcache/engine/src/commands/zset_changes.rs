@@ -148,7 +148,10 @@ pub fn remove_members<N: AsRef<[u8]>>(owner: &mut Owner, key: &[u8], members: &[
         Opened::Large(large) => {
             let all = owner.length(&large);
             // All at once: the parts are freed in slices.
-            if members.len() == all && members.iter().all(|member| owner.part(&large, member.as_ref()).is_some()) && are_different(members) {
+            if members.len() == all
+                && members.iter().all(|member| owner.part(&large, member.as_ref()).is_some())
+                && are_different(members)
+            {
                 owner.remove(key);
                 return Ok(all);
             }
@@ -181,7 +184,11 @@ fn are_different<N: AsRef<[u8]>>(members: &[N]) -> bool {
 }
 
 /// Take those of some ranks away, which `choose` tells from the number that there are; they are given in order.
-pub fn take_ranks(owner: &mut Owner, key: &[u8], choose: impl FnOnce(usize) -> Range<usize>) -> Result<Vec<(f64, Vec<u8>)>, Fail> {
+pub fn take_ranks(
+    owner: &mut Owner,
+    key: &[u8],
+    choose: impl FnOnce(usize) -> Range<usize>,
+) -> Result<Vec<(f64, Vec<u8>)>, Fail> {
     let taken = look(owner, key, |ranked| {
         let ranks = choose(ranked.len());
         let mut taken = Vec::with_capacity(ranks.len());

@@ -23,7 +23,11 @@ pub fn scan(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
         Opened::Missing => write_step(0, &[], out),
         Opened::Compact(entry) => {
             let options = Options::parse(&args[3..], Kind::Zset)?;
-            let all: Vec<Scored> = owner.small(&entry).scored().filter(|(_, member)| options.keeps(member)).collect();
+            let all: Vec<Scored> = owner
+                .small(&entry)
+                .scored()
+                .filter(|(_, member)| options.keeps(member))
+                .collect();
             write_step(0, &all, out);
         }
         Opened::Large(large) => {
@@ -39,7 +43,9 @@ pub fn scan(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
 
 fn step(owner: &mut Owner, large: &Large, cursor: u64, count: usize) -> (u64, Vec<Item>) {
     owner.order(large);
-    let Some(order) = owner.known_order(large) else { return (0, Vec::new()) };
+    let Some(order) = owner.known_order(large) else {
+        return (0, Vec::new());
+    };
     let from = match owner.scan_places.find(cursor, large.id) {
         None => order.at_rank(0),
         Some(place) => {
@@ -90,9 +96,10 @@ pub fn random<V: View, S: Sink>(view: &mut V, args: &Args, out: &mut S) -> Resul
                 return;
             }
             (_, _) if total == 0 => Vec::new(),
-            (Wanted::Different(count), Ranked::Small(all)) => {
-                different(count, total, &mut dice).into_iter().map(|number| all[number]).collect()
-            }
+            (Wanted::Different(count), Ranked::Small(all)) => different(count, total, &mut dice)
+                .into_iter()
+                .map(|number| all[number])
+                .collect(),
             (Wanted::Any(count), Ranked::Small(all)) => (0..count).map(|_| all[dice.below(total)]).collect(),
             (Wanted::Different(count), Ranked::Large(owner, order)) => {
                 let items = different_items(order, count, &mut dice).into_iter();

@@ -99,7 +99,11 @@ impl<'a> Wanted<'a> {
             return Err(Fail::err("syntax error, WITHSCORES not supported in combination with BYLEX"));
         }
         // The one that the walk begins at comes first.
-        let (min, max) = if backward && !matches!(by, By::Rank) { (args[1], args[0]) } else { (args[0], args[1]) };
+        let (min, max) = if backward && !matches!(by, By::Rank) {
+            (args[1], args[0])
+        } else {
+            (args[0], args[1])
+        };
         Ok(Wanted {
             bounds: Bounds::parse(by, min, max)?,
             backward,
@@ -113,9 +117,15 @@ impl<'a> Wanted<'a> {
         let range = self.bounds.ranks(ranked);
         if let Bounds::Ranks(..) = self.bounds {
             // Ranks count from the other end.
-            return if self.backward { ranked.len() - range.end..ranked.len() - range.start } else { range };
+            return if self.backward {
+                ranked.len() - range.end..ranked.len() - range.start
+            } else {
+                range
+            };
         }
-        let Ok(offset) = usize::try_from(self.offset) else { return 0..0 };
+        let Ok(offset) = usize::try_from(self.offset) else {
+            return 0..0;
+        };
         let left = range.len().saturating_sub(offset);
         let count = usize::try_from(self.count).map_or(left, |count| count.min(left));
         if count == 0 {

@@ -22,7 +22,10 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
         Zadd => add(owner, args, out),
         Zincrby => {
             let by = score_arg(args[2])?;
-            let rules = Rules { add: true, ..Rules::default() };
+            let rules = Rules {
+                add: true,
+                ..Rules::default()
+            };
             let outcome = set_scores(owner, args[1], &[(by, args[3])], rules)?;
             write_score(outcome.score.expect("no rule forbids it"), out);
             Ok(())
@@ -34,8 +37,9 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
         }
         Zrangestore | Zremrangebyrank | Zremrangebyscore | Zremrangebylex => zset_ranges::run(owner, command, args, out),
         Zpopmin | Zpopmax | Bzpopmin | Bzpopmax | Zmpop | Bzmpop => zset_pops::run(owner, command, args, out),
+        Geoadd => geo::add(owner, args, out),
         Zscan => zset_picks::scan(owner, args, out),
-        Geoadd | Geosearchstore | Georadius | Georadiusbymember => geo_search::run(owner, command, args, out),
+        Geosearchstore | Georadius | Georadiusbymember => geo_search::run(owner, command, args, out),
         _ => zset_algebra::run(owner, command, args, out),
     }
 }
@@ -78,8 +82,18 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
 
 /// The scores of members, None for those that are missing.
 pub fn scores_of<V: View>(view: &mut V, key: &[u8], members: &[&[u8]]) -> Result<Vec<Option<f64>>, Fail> {
-    let small = |compact: Option<Compact>| members.iter().map(|member| compact.and_then(|zset| zset.score(member))).collect();
-    let large = |found: &[Option<Vec<u8>>]| found.iter().map(|value| value.as_ref().map(|value| score_of(value))).collect();
+    let small = |compact: Option<Compact>| {
+        members
+            .iter()
+            .map(|member| compact.and_then(|zset| zset.score(member)))
+            .collect()
+    };
+    let large = |found: &[Option<Vec<u8>>]| {
+        found
+            .iter()
+            .map(|value| value.as_ref().map(|value| score_of(value)))
+            .collect()
+    };
     look_for(view, key, Kind::Zset, members, small, large)
 }
 

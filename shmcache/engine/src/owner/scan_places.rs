@@ -37,6 +37,9 @@ impl ScanPlaces {
 
     /// None: it is forgotten.
     pub fn find(&self, cursor: u64, collection: u64) -> Option<&Place> {
-        self.0.iter().rev().find(|place| place.cursor == cursor && place.collection == collection)
+        self.0
+            .iter()
+            .rev()
+            .find(|place| place.cursor == cursor && place.collection == collection)
     }
 }
