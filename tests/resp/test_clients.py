@@ -8,6 +8,8 @@ import pytest
 import redis
 import redis.asyncio
 
+from tests.support.instance import running_instance
+
 
 def test_strings(client):
     assert client.set("a", "1") and client.get("a") == b"1" and client.incr("a") == 2
@@ -173,7 +175,7 @@ def test_redis_cli(instance, flag):
 
 def test_keys_of_one_shard_need_no_hash_tag():
     """With the one worker that --resp starts, commands of several keys take any keys, as Redis does."""
-    with running_instance(resp="127.0.0.1:0") as instance:
+    with running_instance(resp="127.0.0.1:0", workers=0) as instance:
         assert len(instance.snapshot().shards) == 1
         with redis.Redis(port=instance.resp_port) as client:
             client.set("a", "1")
@@ -188,3 +190,23 @@ def test_keys_of_one_shard_need_no_hash_tag():
             assert client.pfcount("p1", "p2") == 2
             with client.pipeline() as transaction:
                 assert transaction.set("t1", 1).set("t2", 2).mget("t1", "t2").execute()[2] == [b"1", b"2"]
+
+
+def test_scores_are_numbers_in_resp3(instance):
+    """Wherever a score or a place stands, however deep."""
+    with redis.Redis(port=instance.resp_port, protocol=3) as client:
+        client.delete("{z}")
+        client.zadd("{z}", {"a": 1.5, "b": 2, "c": 3, "d": 4})
+        ask = client.connection_pool.get_connection()
+
+        def raw(*words):
+            ask.send_command(*words)
+            return ask.read_response()
+
+        assert raw("ZRANK", "{z}", "b", "WITHSCORE") == [1, 2.0]
+        assert raw("BZPOPMIN", "{z}", 0) == [b"{z}", b"a", 1.5]
+        assert raw("ZMPOP", 1, "{z}", "MIN", "COUNT", 2) == [b"{z}", [[b"b", 2.0], [b"c", 3.0]]]
+        assert raw("ZPOPMAX", "{z}") == [b"d", 4.0]
+        raw("GEOADD", "{z}g", 10, 20, "here")
+        assert [type(part) for part in raw("GEOPOS", "{z}g", "here", "none")[0]] == [float, float]
+        client.connection_pool.release(ask)

@@ -39,6 +39,21 @@ def _popped(result: Any) -> Any:
     return [result[0], float(result[1])] if type(result) is list and len(result) == 2 else result
 
 
+def _popped_from(result: Any) -> Any:
+    """[key, member, score] -> the same with a number."""
+    return [*result[:2], float(result[2])] if type(result) is list else result
+
+
+def _popped_many(result: Any) -> Any:
+    """[key, [[member, score], ...]] -> the same with numbers."""
+    return [result[0], [[member, float(score)] for member, score in result[1]]] if type(result) is list else result
+
+
+def _places(result: Any) -> Any:
+    """[[longitude, latitude] or nil, ...] -> the same with numbers."""
+    return [place and [float(part) for part in place] for place in result] if type(result) is list else result
+
+
 def _pairs(result: Any) -> Any:
     return [list(pair) for pair in zip(result[::2], result[1::2], strict=True)] if type(result) is list else result
 
@@ -56,6 +71,11 @@ RESP3: Final[dict[str, Shape]] = {
     "ZSCORE": _double,
     "ZINCRBY": _double,
     "ZMSCORE": _doubles,
+    "BZPOPMIN": _popped_from,
+    "BZPOPMAX": _popped_from,
+    "ZMPOP": _popped_many,
+    "BZMPOP": _popped_many,
+    "GEOPOS": _places,
 }
 """Result of the engine -> what RESP3 shows."""
 
@@ -63,6 +83,7 @@ RESP3_IF: Final[dict[str, tuple[bytes, Shape]]] = {
     **dict.fromkeys(
         ("ZRANGE", "ZREVRANGE", "ZRANGEBYSCORE", "ZREVRANGEBYSCORE", "ZDIFF", "ZINTER", "ZUNION", "ZRANDMEMBER"), (b"WITHSCORES", _scored)
     ),
+    **dict.fromkeys(("ZRANK", "ZREVRANK"), (b"WITHSCORE", _popped)),
     "HRANDFIELD": (b"WITHVALUES", _pairs),
     "ZADD": (b"INCR", _double),
 }
