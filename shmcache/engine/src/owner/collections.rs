@@ -244,7 +244,7 @@ impl Owner {
     pub(super) fn collection_seen(&mut self, offset: Offset) {
         let meta = meta_at(&self.map, offset.0);
         if meta.is_part() {
-            self.collections.reorder(&self.map, None, Some(offset.0), 0);
+            self.collections.reorder(&self.map, None, Some(offset.0), self.now_ms);
         } else if meta.is_collection() {
             self.collections.root_linked(&self.map, offset.0);
         }
