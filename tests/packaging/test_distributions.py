@@ -15,10 +15,10 @@ BUILD_S_MAX = 600
 
 
 def tracked(*folders: str) -> set[str]:
-    """Python sources under the folders that belong to the package, as the wheel should name them."""
+    """Sources (Python, and the scripts' Lua) under the folders that belong to the package, as the wheel should name them."""
     names = set()
     for folder in folders:
-        for path in (ROOT / folder).rglob("*.py"):
+        for path in (one for suffix in ("py", "lua") for one in (ROOT / folder).rglob(f"*.{suffix}")):
             name = path.relative_to(ROOT).as_posix()
             names.add(name if folder == "shmcache" else f"shmcache/{name}")
     return names
