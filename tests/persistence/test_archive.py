@@ -82,7 +82,8 @@ def test_there_and_back(tmp_path: Path, s3: S3, kind: str) -> None:
     key.write_text("ab" * 32)
     key.chmod(0o600)
     common = {"environment": s3.environment, "data_key_file": str(key)}
-    with archiving(tmp_path, url, archive_every="200ms", archive_verify=True, **common) as instance:
+    # Not shorter: with a slow store it would never be seen idle.
+    with archiving(tmp_path, url, archive_every="2s", archive_verify=True, **common) as instance:
         fill(instance)
         keeper_call(instance, "save")
         wait_archived(instance, snapshot=1)
