@@ -433,7 +433,7 @@ class Connection(asyncio.Protocol):
         """Its user is gone or has lost rights that it uses: close it when what is written now has been sent."""
         self.is_closing = True
         if not self.transport.is_closing():
-            self.gateway.loop.call_soon(self.transport.close if self.busy else self._flush)
+            self.gateway.loop.call_soon(self.transport.close if self.busy else self.flush)
 
     def close_after_reply(self) -> None:
         """QUIT: what comes after it is not looked at any more."""

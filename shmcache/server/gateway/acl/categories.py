@@ -73,7 +73,13 @@ def _of_row(row: Row) -> frozenset[str]:
     flags = row.flags
     found = {name for name, names in _BY_NAME.items() if row.name in names.split()}
     found |= {name for flag, name in (("write", "write"), ("readonly", "read"), ("pubsub", "pubsub"), ("blocking", "blocking")) if flag in flags}
-    if row.family in _FAMILIES:
+    if "scripting" in found or row.family == "scripting":
+        # What a script does is its commands' affair.
+        found -= {"read", "write"}
+    if row.name.startswith("GEO"):
+        # Of the sorted sets' family in the table, because that is what they work on.
+        found.add("geo")
+    elif row.family in _FAMILIES:
         found.add(_FAMILIES[row.family])
     if "admin" in flags or "admin" in found:
         found |= {"admin", "dangerous"}

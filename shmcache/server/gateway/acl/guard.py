@@ -102,6 +102,9 @@ class Guard:
     # --- clients ------------------------------------------------------------------------------------
     def welcome(self, client: "Connection") -> bool:
         """A new one, or one that wants to be as new (RESET); False: it may not even try."""
+        if self.turn[0] != self.seen:
+            # Who comes after a password was set, at another gateway, is no client from before.
+            self.follow()
         client.user, client.is_authenticated = DEFAULT, self.default.is_open
         self.refresh(client)
         return not (self._is_protected and self.default.is_open and client.peer and not is_loopback(f"tcp://{client.peer}"))
