@@ -162,6 +162,16 @@ def test_time_and_unblock(client, waits):
         assert pipe.blpop("none", 0).rpush("none", 1).blpop("none", 0).execute()[:2] == [None, 1]
 
 
+def test_shown_as_waiting_after_reads(client, wire):
+    """CLIENT LIST names what a client waits with, not what it read before."""
+    one = wire()
+    one.ask(word("CLIENT", "SETNAME", "waiting"), b"+OK\r\n")
+    one.ask(word("GET", "nothing"), b"$-1\r\n")
+    one.send(word("BLPOP", "nothing", 0))
+    wait_until(lambda: blocked(client) == 1, what="it waits")
+    assert [other["cmd"] for other in client.client_list() if other["name"] == "waiting"] == ["blpop"]
+
+
 def test_pipelined_behind(client, waits):
     """What the client sends while it waits is done when it has been served."""
     one = waits("BLPOP", "p", 0)

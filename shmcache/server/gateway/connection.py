@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
             # There is no map to go by: wait for the instance first.
             return self._begin(gateway.command_steps(args), encode)
         if row.blocking:
-            self.last_command, self._last_read = row.name, b""
+            self.last_command, self.last_read = row.name, b""
             return self._begin(blocking.wait(self, row, args), encode)
         slots = gateway.slots
         if row.single:
