@@ -39,6 +39,22 @@ def test_groups_stay_groups(writers: Writers):
     assert relay.news() == b"", "nothing of it is new"
 
 
+def test_records_of_a_group_keep_their_own_events(writers: Writers):
+    """What a subscriber to the copy's key events hears of a move or a transaction is what the origin's hear."""
+    origin, copy = writers(), writers()
+    origin.command("RPUSH", "{t}from", "a", "b")
+    copy.owner.apply(origin.news())
+    copy.news()
+    origin.command("LMOVE", "{t}from", "{t}to", "LEFT", "RIGHT")
+    group(origin, ("SET", "one", "1"), ("INCR", "two"), ("RPUSH", "three", "x"))
+    origin.command("SET", "last", "1")
+    records = origin.news()
+    told = [(record.key, record.event) for record in _engine.decode_records(records)]
+    assert {event for _, event in told} >= {"rpush", "set", "incrby"}
+    copy.owner.apply(records)
+    assert [(record.key, record.event) for record in copy.records()] == told
+
+
 def test_only_what_is_newer_of_a_group_counts(writers: Writers):
     """The parts of a group that the copy has newer are left out; the rest is still one group."""
     one, two = writers(node=1), writers(node=2)

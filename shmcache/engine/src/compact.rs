@@ -205,7 +205,10 @@ mod tests {
         }
         let value = builder.finish();
         let zset = Compact::parse(&value).unwrap();
-        assert_eq!([&b""[..], b"ab", &long, b"cb"].map(|member| zset.score(member)), [Some(0.0), Some(1.0), Some(2.0), Some(3.0)]);
+        assert_eq!(
+            [&b""[..], b"ab", &long, b"cb"].map(|member| zset.score(member)),
+            [Some(0.0), Some(1.0), Some(2.0), Some(3.0)]
+        );
         assert_eq!((zset.score(b"xb"), zset.score(b"a")), (None, None));
         for cut in 8..value.len() {
             assert_eq!(Compact::parse(&value[..cut]).unwrap().score(b"cb"), None);

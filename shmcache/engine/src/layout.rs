@@ -300,6 +300,12 @@ impl Meta {
         self.0 >> Self::KEY_SHIFT & Self::KEY_MASK
     }
 
+    /// The kind of an entry that an owner wrote.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        Kind::from_code(self.kind_code()).expect("the owner wrote it")
+    }
+
     #[inline]
     pub fn kind_code(self) -> u8 {
         (self.0 >> Self::KIND_SHIFT & Self::KIND_MASK) as u8

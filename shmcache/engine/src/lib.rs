@@ -11,8 +11,8 @@
 mod bindings;
 pub mod bucket;
 pub mod clock;
-pub mod compact;
 pub mod commands;
+pub mod compact;
 pub mod deadlines;
 pub mod failpoint;
 pub mod heap;

@@ -5,8 +5,8 @@
 //! to the caller, who goes on where this ends.
 
 use crate::commands::reply::{Sink, ERROR_EXTENSION};
-use crate::commands::table::{self, Spec, COMMANDS};
 use crate::commands::resolve;
+use crate::commands::table::{self, Spec, COMMANDS};
 use crate::resp::{next_command, RespSink};
 use crate::slots::slot_of;
 
@@ -55,7 +55,11 @@ impl Packer {
             }
             limits
         };
-        Packer { slots, shards, taken: taken.map(limits) }
+        Packer {
+            slots,
+            shards,
+            taken: taken.map(limits),
+        }
     }
 
     /// The slot of its first key if all its keys are in the same shard, and in one slot where the command asks for that.
@@ -76,7 +80,9 @@ impl Packer {
         let mut order = Vec::new();
         let mut end = at;
         while order.len() < max_commands {
-            let Some(next) = next_command(data, end, &mut args) else { break };
+            let Some(next) = next_command(data, end, &mut args) else {
+                break;
+            };
             let Ok(spec) = resolve(&args) else { break };
             if args.len() > taken[spec.command as usize] as usize || (next - at > max_bytes && end > at) {
                 break;
@@ -96,7 +102,13 @@ impl Packer {
                 Some(number) => number,
                 None => {
                     let body = Vec::with_capacity(data.len() - at);
-                    parts.push(Part { shard, slot, count: 0, writes: false, body });
+                    parts.push(Part {
+                        shard,
+                        slot,
+                        count: 0,
+                        writes: false,
+                        body,
+                    });
                     parts.len() - 1
                 }
             };
@@ -139,7 +151,11 @@ struct Results<'a> {
 
 impl<'a> Results<'a> {
     fn take(&mut self, bytes: usize) -> Result<&'a [u8], Unusual> {
-        let end = self.at.checked_add(bytes).filter(|&end| end <= self.data.len()).ok_or(Unusual)?;
+        let end = self
+            .at
+            .checked_add(bytes)
+            .filter(|&end| end <= self.data.len())
+            .ok_or(Unusual)?;
         let taken = &self.data[self.at..end];
         self.at = end;
         Ok(taken)
@@ -207,11 +223,18 @@ impl<'a> Results<'a> {
                 }
             }
             mark @ (0xd4..=0xd8 | 0xc7..=0xc9) => {
-                let length = if mark >= 0xd4 { 1 << (mark - 0xd4) } else { self.number(1 << (mark - 0xc7))? as usize };
+                let length = if mark >= 0xd4 {
+                    1 << (mark - 0xd4)
+                } else {
+                    self.number(1 << (mark - 0xc7))? as usize
+                };
                 if self.byte()? as i8 != ERROR_EXTENSION {
                     return Err(Unusual);
                 }
-                let mut inner = Results { data: self.take(length)?, at: 0 };
+                let mut inner = Results {
+                    data: self.take(length)?,
+                    at: 0,
+                };
                 if inner.array()? != 2 {
                     return Err(Unusual);
                 }
@@ -269,7 +292,10 @@ pub fn results(payload: &[u8], runs: &[(usize, Form)]) -> Result<(Vec<Vec<u8>>, 
             raw.extend_from_slice(&payload[from..results.at]);
             cut.push(raw);
         } else {
-            let mut sink = RespSink { out: Vec::with_capacity(count * 8), resp3: form == Form::Resp3 };
+            let mut sink = RespSink {
+                out: Vec::with_capacity(count * 8),
+                resp3: form == Form::Resp3,
+            };
             for _ in 0..count {
                 results.pass(&mut sink, &mut codes, 0)?;
             }
@@ -289,9 +315,15 @@ pub fn weave(order: &[u16], parts: &[&[u8]], resp3: bool) -> Result<(Vec<u8>, Ve
         reader.array()?;
     }
     let mut codes = Vec::new();
-    let mut sink = RespSink { out: Vec::with_capacity(order.len() * 8), resp3 };
+    let mut sink = RespSink {
+        out: Vec::with_capacity(order.len() * 8),
+        resp3,
+    };
     for &number in order {
-        readers.get_mut(number as usize).ok_or(Unusual)?.pass(&mut sink, &mut codes, 0)?;
+        readers
+            .get_mut(number as usize)
+            .ok_or(Unusual)?
+            .pass(&mut sink, &mut codes, 0)?;
     }
     Ok((sink.out, codes))
 }
@@ -336,7 +368,10 @@ mod tests {
         assert_eq!((part.shard, part.slot, part.count, part.writes), (0, slot_of(b"a"), 2, true));
         assert_eq!(part.body, b"\x93\xa3SET\xc4\x01a\xc4\x011\x92\xa3GET\xc4\x01a");
         assert_eq!(packer(1).pack(&data, 0, false, true, 100, 1000).end, data.len());
-        assert_eq!(packer(1).pack(&stream(&["GET a", "SET a 1"]), 0, false, true, 100, 1000).end, 0);
+        assert_eq!(
+            packer(1).pack(&stream(&["GET a", "SET a 1"]), 0, false, true, 100, 1000).end,
+            0
+        );
         assert!(!packer(1).pack(&stream(&["GET a"]), 0, false, false, 100, 1000).parts[0].writes);
     }
 
@@ -350,13 +385,26 @@ mod tests {
                 assert_eq!(packed.parts[0].count, 1);
             }
         }
-        let reserved = [first.clone(), request(&[b"SET", &[crate::parts::PREFIX.as_slice(), b"x"].concat(), b"1"])].concat();
+        let reserved = [
+            first.clone(),
+            request(&[b"SET", &[crate::parts::PREFIX.as_slice(), b"x"].concat(), b"1"]),
+        ]
+        .concat();
         assert_eq!(packer(1).pack(&reserved, 0, false, false, 100, 1000).end, first.len());
         // Cut at every byte: whole commands only.
         let two = stream(&["SET a 1", "INCR b"]);
         for end in 0..=two.len() {
             let taken = packer(2).pack(&two[..end], 0, true, false, 100, 1000).end;
-            assert_eq!(taken, if end == two.len() { end } else if end >= first.len() { first.len() } else { 0 });
+            assert_eq!(
+                taken,
+                if end == two.len() {
+                    end
+                } else if end >= first.len() {
+                    first.len()
+                } else {
+                    0
+                }
+            );
         }
         // In RESP3 other commands may be taken.
         assert_eq!(packer(1).pack(&stream(&["MSET a 1"]), 0, true, false, 100, 1000).end, 0);
@@ -401,7 +449,17 @@ mod tests {
     #[test]
     fn results_become_replies() {
         let payload = sample();
-        let (cut, codes) = results(&payload, &[(2, Form::Resp2), (1, Form::Resp3), (0, Form::Resp2), (2, Form::Resp2), (2, Form::Raw)]).unwrap();
+        let (cut, codes) = results(
+            &payload,
+            &[
+                (2, Form::Resp2),
+                (1, Form::Resp3),
+                (0, Form::Resp2),
+                (2, Form::Resp2),
+                (2, Form::Raw),
+            ],
+        )
+        .unwrap();
         assert_eq!(cut[0], b"+OK\r\n:-70000\r\n");
         assert_eq!(cut[1], b"_\r\n");
         assert_eq!(cut[2], b"");

@@ -69,7 +69,10 @@ mod tests {
     fn a_part_lies_in_the_slot_of_its_collection() {
         let key = part_key(slot_of(b"foo"), 7, b"{bar}");
         assert!(is_part_key(&key));
-        assert_eq!((slot_of(&key), id_in(&key), name_in(&key)), (slot_of(b"foo"), 7, &b"{bar}"[..]));
+        assert_eq!(
+            (slot_of(&key), id_in(&key), name_in(&key)),
+            (slot_of(b"foo"), 7, &b"{bar}"[..])
+        );
         assert!(!is_part_key(b"foo") && !is_reserved(b"foo") && is_reserved(&PREFIX));
     }
 }

@@ -309,10 +309,12 @@ impl ShardReader {
                     if meta.key_bytes() > MAX_KEY_BYTES as u64 {
                         return Err(());
                     }
-                    if !meta.is_part() && self.is_live(Glimpse {
-                        offset: word.offset(),
-                        meta,
-                    }) {
+                    if !meta.is_part()
+                        && self.is_live(Glimpse {
+                            offset: word.offset(),
+                            meta,
+                        })
+                    {
                         let mut key = vec![0; meta.key_bytes() as usize];
                         self.map.read(word.offset().0 + meta.key_at(), &mut key);
                         keys.push((key, meta.kind_code()));

@@ -113,7 +113,11 @@ impl Sink for RespSink {
         self.out.extend_from_slice(code.as_bytes());
         self.out.push(b' ');
         // One line, whatever the message quotes.
-        self.out.extend(message.bytes().map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }));
+        self.out.extend(
+            message
+                .bytes()
+                .map(|byte| if byte == b'\r' || byte == b'\n' { b' ' } else { byte }),
+        );
         self.out.extend_from_slice(b"\r\n");
     }
 
@@ -137,7 +141,10 @@ mod tests {
 
     #[test]
     fn whole_commands_are_taken() {
-        assert_eq!(taken(b"*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n*1"), Some((vec![&b"GET"[..], &b"\r\n"[..]], 21)));
+        assert_eq!(
+            taken(b"*2\r\n$3\r\nGET\r\n$2\r\n\r\n\r\n*1"),
+            Some((vec![&b"GET"[..], &b"\r\n"[..]], 21))
+        );
         assert_eq!(taken(b"*1\r\n$0\r\n\r\n"), Some((vec![&b""[..]], 10)));
     }
 

@@ -3,10 +3,12 @@
 use super::convert::{bytes_of, value_object};
 use super::errors;
 use super::reader::PyReader;
+use crate::commands::parts::TRIES;
 use crate::commands::Fail;
 use crate::compact::Compact;
 use crate::layout::Kind;
 use crate::owner::collections::root_id;
+use crate::owner::large::score_of;
 use crate::parts::{part_key, MAX_NAME_BYTES};
 use crate::reader::{ShardReader, Unread};
 use crate::slots::slot_of;
@@ -14,12 +16,9 @@ use pyo3::prelude::*;
 use smallvec::SmallVec;
 
 /// A copy of a value; most compact ones need no allocation.
-pub(super) type Copy = SmallVec<[u8; 512]>;
+type Copy = SmallVec<[u8; 512]>;
 
-/// A root may be replaced under a reader's hands this often before the owner is asked.
-const TRIES: usize = 8;
-
-pub(super) enum Found {
+enum Found {
     /// The key has another kind of value.
     Wrong,
     Nothing,
@@ -40,7 +39,7 @@ fn copy_entry(shard: &ShardReader, hash: u64, key: &[u8], copy: &mut Copy) -> Re
 }
 
 #[inline]
-pub(super) fn find(shard: &ShardReader, key: &[u8], kind: Kind, name: &[u8], copy: &mut Copy) -> Result<Found, Unread> {
+fn find(shard: &ShardReader, key: &[u8], kind: Kind, name: &[u8], copy: &mut Copy) -> Result<Found, Unread> {
     let hash = shard.hash(key);
     for _ in 0..TRIES {
         let found = copy_entry(shard, hash, key, copy)?;
@@ -68,7 +67,33 @@ pub(super) fn find(shard: &ShardReader, key: &[u8], kind: Kind, name: &[u8], cop
     Err(Unread::Busy)
 }
 
+/// What there is under a name: in a compact collection, or as a part's value.
+enum Seen<'a> {
+    Compact(Compact<'a>),
+    Part(&'a [u8]),
+}
+
 impl PyReader {
+    /// What `take` makes of a name in a collection of this kind.
+    #[inline]
+    fn look<T>(
+        &self,
+        py: Python,
+        (key, name): (&Bound<PyAny>, &Bound<PyAny>),
+        kind: Kind,
+        take: impl Fn(&[u8], Seen) -> Option<T>,
+    ) -> PyResult<Option<T>> {
+        let mut copy = Copy::new();
+        let mut look =
+            |key: &[u8], name: &[u8]| match find(self.shard_of(key), key, kind, name, &mut copy).map_err(errors::unread)? {
+                Found::Wrong => Err(errors::fail(py, Fail::wrong_type())),
+                Found::Nothing => Ok(None),
+                Found::Compact => Ok(Compact::parse(&copy).and_then(|compact| take(name, Seen::Compact(compact)))),
+                Found::Part => Ok(take(name, Seen::Part(&copy))),
+            };
+        bytes_of(key, |key| bytes_of(name, |name| look(key, name)))??
+    }
+
     #[inline]
     pub(super) fn find_field<'py>(
         &self,
@@ -76,32 +101,28 @@ impl PyReader {
         key: &Bound<'py, PyAny>,
         field: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut copy = Copy::new();
-        let mut look = |key: &[u8], field: &[u8]| {
-            let found = find(self.shard_of(key), key, Kind::Hash, field, &mut copy).map_err(errors::unread)?;
-            let value = match found {
-                Found::Wrong => return Err(errors::fail(py, Fail::wrong_type())),
-                Found::Nothing => None,
-                Found::Compact => Compact::parse(&copy).and_then(|hash| hash.field(field)),
-                Found::Part => Some(&copy[..]),
-            };
-            value.map(|value| value_object(py, value, self.decode)).transpose()
-        };
-        bytes_of(key, |key| bytes_of(field, |field| look(key, field)))??
+        let object = |value: &[u8]| value_object(py, value, self.decode);
+        let found = self.look(py, (key, field), Kind::Hash, |field, seen| match seen {
+            Seen::Compact(hash) => hash.field(field).map(object),
+            Seen::Part(value) => Some(object(value)),
+        });
+        found?.transpose()
     }
 
     #[inline]
-    pub(super) fn find_member<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, member: &Bound<'py, PyAny>) -> PyResult<bool> {
-        let mut copy = Copy::new();
-        let mut look = |key: &[u8], member: &[u8]| {
-            let found = find(self.shard_of(key), key, Kind::Set, member, &mut copy).map_err(errors::unread)?;
-            match found {
-                Found::Wrong => Err(errors::fail(py, Fail::wrong_type())),
-                Found::Nothing => Ok(false),
-                Found::Compact => Ok(Compact::parse(&copy).is_some_and(|set| set.has_member(member))),
-                Found::Part => Ok(true),
-            }
-        };
-        bytes_of(key, |key| bytes_of(member, |member| look(key, member)))??
+    pub(super) fn find_member(&self, py: Python, key: &Bound<PyAny>, member: &Bound<PyAny>) -> PyResult<bool> {
+        let found = self.look(py, (key, member), Kind::Set, |member, seen| match seen {
+            Seen::Compact(set) => set.has_member(member).then_some(()),
+            Seen::Part(_) => Some(()),
+        });
+        Ok(found?.is_some())
+    }
+
+    #[inline]
+    pub(super) fn find_score(&self, py: Python, key: &Bound<PyAny>, member: &Bound<PyAny>) -> PyResult<Option<f64>> {
+        self.look(py, (key, member), Kind::Zset, |member, seen| match seen {
+            Seen::Compact(zset) => zset.score(member),
+            Seen::Part(value) => Some(score_of(value)),
+        })
     }
 }

@@ -191,7 +191,20 @@ fn split_records<'py>(
 
 pub fn register(module: &Bound<PyModule>) -> PyResult<()> {
     let namedtuple = module.py().import("collections")?.getattr("namedtuple")?;
-    let record = ["seq", "stamp", "epoch", "node", "kind", "key", "value", "expiry_ms", "more", "type", "event"].as_slice();
+    let record = [
+        "seq",
+        "stamp",
+        "epoch",
+        "node",
+        "kind",
+        "key",
+        "value",
+        "expiry_ms",
+        "more",
+        "type",
+        "event",
+    ]
+    .as_slice();
     let frame = [
         "from_position",
         "to_position",

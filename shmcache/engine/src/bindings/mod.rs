@@ -3,14 +3,14 @@
 mod collections;
 mod convert;
 mod errors;
+mod local;
 mod log;
 mod owner;
 mod packing;
 mod reader;
-mod zsets;
 
-use crate::commands::events::EVENTS;
 use crate::commands::batch::{FLAG_READ_ONLY, FLAG_TRANSACTION, MAX_BATCH_COMMANDS};
+use crate::commands::events::EVENTS;
 use crate::commands::table::{COMMANDS, FAMILIES, FLAG_NAMES};
 use crate::failpoint::{arm, FAIL_POINTS};
 use crate::layout;

@@ -47,7 +47,11 @@ impl PyPacker {
 
 /// Cut a batch's results into runs, each as RESP2 (form 2), RESP3 (3) or msgpack (0): (runs, codes of errors); None if it is no plain reply.
 #[pyfunction]
-fn cut_results<'py>(py: Python<'py>, payload: &[u8], runs: Vec<(usize, u8)>) -> PyResult<Option<(Bound<'py, PyList>, Vec<String>)>> {
+fn cut_results<'py>(
+    py: Python<'py>,
+    payload: &[u8],
+    runs: Vec<(usize, u8)>,
+) -> PyResult<Option<(Bound<'py, PyList>, Vec<String>)>> {
     let form = |form| match form {
         2 => Form::Resp2,
         3 => Form::Resp3,
@@ -68,7 +72,10 @@ fn weave_results<'py>(
     parts: Vec<Bound<'py, PyBytes>>,
     resp3: bool,
 ) -> Option<(Bound<'py, PyBytes>, Vec<String>)> {
-    let order: Vec<u16> = order.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    let order: Vec<u16> = order
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
     let (replies, codes) = packing::weave(&order, &parts, resp3).ok()?;
     Some((PyBytes::new(py, &replies), codes))

@@ -2,13 +2,13 @@
 
 use super::convert::{borrow_fd, bytes_of, slot_bitmap, slot_table, to_bytes, value_object, PySink};
 use super::errors::{self, EngineError};
+use super::local::{one_slot, Local, ShardWalk};
 use super::owner::header_dict;
-use crate::clock::now_ms;
-use crate::commands::read::{Busy, Part, Seen, View};
-use crate::commands::scan::{self, Walk};
-use crate::commands::table::{self, Command, Spec};
+use crate::commands::read::Busy;
+use crate::commands::scan;
+use crate::commands::table;
 use crate::commands::{glob, read_local, reply::Sink, resolve, Fail, ASK_OWNER};
-use crate::layout::{header, IndexState, Kind, WORD};
+use crate::layout::Kind;
 use crate::memory::ReaderMap;
 use crate::reader::digest::SlotEntry;
 use crate::reader::{Glimpse, ShardReader, Unread};
@@ -21,13 +21,31 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 const ENTRIES_AHEAD: usize = 4;
 /// Commands whose replies are the same in both protocols, nil excepted.
 const SAME_IN_RESP3: [&str; 20] = [
-    "GET", "MGET", "EXISTS", "STRLEN", "TTL", "PTTL", "TYPE", "HGET", "HMGET", "HEXISTS", "HLEN", "HSTRLEN", "HKEYS", "HVALS", "SISMEMBER", "SMISMEMBER",
-    "SCARD", "ZCARD", "ZCOUNT", "ZLEXCOUNT",
+    "GET",
+    "MGET",
+    "EXISTS",
+    "STRLEN",
+    "TTL",
+    "PTTL",
+    "TYPE",
+    "HGET",
+    "HMGET",
+    "HEXISTS",
+    "HLEN",
+    "HSTRLEN",
+    "HKEYS",
+    "HVALS",
+    "SISMEMBER",
+    "SMISMEMBER",
+    "SCARD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZLEXCOUNT",
 ];
 
 #[pyclass(name = "Reader", module = "shmcache._engine", frozen)]
 pub struct PyReader {
-    shards: Vec<ShardReader>,
+    pub(super) shards: Vec<ShardReader>,
     slots: Vec<u16>,
     pub(super) decode: bool,
 }
@@ -94,23 +112,6 @@ impl PyReader {
     }
 }
 
-/// The same command is answered here and by the owner: keys that it would not find in one slot are refused.
-fn one_slot(spec: &Spec, args: &[&[u8]]) -> Result<(), Fail> {
-    if spec.split != "none" || spec.keys.1 == 1 {
-        return Ok(());
-    }
-    let mut slots = spec.key_positions(args).map(|at| slot_of(args[at]));
-    let first = slots.next();
-    if slots.any(|slot| Some(slot) != first) {
-        let message = format!(
-            "the keys of {} hash to different slots: give them a common {{hash tag}}",
-            spec.name
-        );
-        return Err(Fail::new("CROSSSLOT", message));
-    }
-    Ok(())
-}
-
 fn copy_value(map: &ReaderMap, glimpse: Glimpse) -> Vec<u8> {
     let mut data = vec![0; glimpse.meta.value_bytes() as usize];
     map.read(glimpse.offset.0 + glimpse.meta.value_at(), &mut data);
@@ -136,7 +137,12 @@ impl PyReader {
     }
 
     #[pyo3(signature = (key, field, /))]
-    fn hget<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>, field: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn hget<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+        field: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.find_field(py, key, field)
     }
 
@@ -208,11 +214,7 @@ impl PyReader {
         let args: Vec<&[u8]> = copies.iter().map(Vec::as_slice).collect();
         let spec = resolve(&args).map_err(|fail| errors::fail(py, fail))?;
         let mut sink = PySink::new(py, self.decode);
-        let mut local = Local {
-            reader: self,
-            scratch: Vec::new(),
-            failed: None,
-        };
+        let mut local = Local::new(self, Vec::new());
         let result = if spec.flags & table::LOCAL == 0 {
             return Err(EngineError::new_err(format!(
                 "{} is not answered from shared memory",
@@ -251,15 +253,15 @@ impl PyReader {
                 break;
             };
             let Ok(spec) = resolve(&args) else { break };
-            if spec.flags & table::LOCAL == 0 || !spec.has_keys() || (resp3 && !SAME_IN_RESP3.contains(&spec.name)) || one_slot(spec, &args).is_err() {
+            if spec.flags & table::LOCAL == 0
+                || !spec.has_keys()
+                || (resp3 && !SAME_IN_RESP3.contains(&spec.name))
+                || one_slot(spec, &args).is_err()
+            {
                 break;
             }
             let mark = sink.mark();
-            let mut local = Local {
-                reader: self,
-                scratch: std::mem::take(&mut scratch),
-                failed: None,
-            };
+            let mut local = Local::new(self, std::mem::take(&mut scratch));
             let result = read_local(&mut local, spec, &args, &mut sink);
             let failed = local.failed.is_some() || result.as_ref().is_err_and(|fail| fail.code == ASK_OWNER);
             scratch = local.scratch;
@@ -289,7 +291,7 @@ impl PyReader {
         kind: Option<&str>,
     ) -> PyResult<(u64, Bound<'py, PyList>)> {
         let reader = self.shard(shard)?;
-        let mut walk = ShardWalk { reader, failed: None };
+        let mut walk = ShardWalk::new(reader);
         let step = scan::step(&mut walk, cursor, count, |key, code| {
             r#match.is_none_or(|pattern| glob::matches(pattern, key))
                 && kind.is_none_or(|wanted| Kind::from_code(code).is_some_and(|kind| wanted.eq_ignore_ascii_case(kind.name())))
@@ -345,152 +347,6 @@ impl PyReader {
     fn shard_info<'py>(&self, py: Python<'py>, shard: usize) -> PyResult<Bound<'py, PyDict>> {
         let reader = self.shard(shard)?;
         header_dict(py, |field| reader.header(field))
-    }
-}
-
-/// Reading commands over all shards.
-struct Local<'a> {
-    reader: &'a PyReader,
-    scratch: Vec<u8>,
-    failed: Option<Unread>,
-}
-
-impl View for Local<'_> {
-    const CONCURRENT: bool = true;
-
-    fn time_ms(&mut self) -> u64 {
-        now_ms()
-    }
-
-    fn look<T>(&mut self, key: &[u8], part: Part, visit: impl FnOnce(Option<Seen>) -> T) -> Result<T, Busy> {
-        let shard = self.reader.shard_of(key);
-        let scratch = &mut self.scratch;
-        let found = shard.read(key, |map, glimpse| {
-            let total = glimpse.meta.value_bytes();
-            let (start, length) = part.of(total);
-            // Words begin at multiples of 8: copy from there and leave the front out.
-            let front = start % WORD;
-            scratch.resize((front + length) as usize, 0);
-            map.read(glimpse.offset.0 + glimpse.meta.value_at() + start - front, scratch);
-            let deadline = if glimpse.meta.has_deadline() {
-                map.load(glimpse.offset.0 + 2 * WORD)
-            } else {
-                0
-            };
-            (
-                map.load(glimpse.offset.0),
-                deadline,
-                glimpse.meta.kind_code(),
-                total,
-                front as usize,
-            )
-        });
-        match found {
-            Err(unread) => {
-                self.failed = Some(unread);
-                Err(Busy)
-            }
-            Ok(None) => {
-                shard.count(false);
-                Ok(visit(None))
-            }
-            Ok(Some((stamp, deadline, kind_code, total, front))) => {
-                shard.count(true);
-                Ok(visit(Some(Seen {
-                    stamp,
-                    deadline,
-                    kind_code,
-                    total,
-                    value: &self.scratch[front..],
-                })))
-            }
-        }
-    }
-
-    fn prefetch(&self, key: &[u8]) {
-        let shard = self.reader.shard_of(key);
-        shard.prefetch_bucket(shard.hash(key));
-    }
-
-    fn draw(&mut self) -> u64 {
-        self.reader.shards[0].random()
-    }
-}
-
-impl Local<'_> {
-    fn over_all_shards(&mut self, command: Command, args: &[&[u8]], out: &mut PySink) -> Result<(), Fail> {
-        let total: u64 = self.reader.shards.iter().map(|shard| shard.header(header::KEYS)).sum();
-        match command {
-            Command::Dbsize => out.int(total as i64),
-            Command::Randomkey => {
-                // A random shard first; another one if that is empty.
-                let first = now_ms() as usize;
-                let shards = &self.reader.shards;
-                for step in 0..shards.len() {
-                    let mut walk = ShardWalk {
-                        reader: &shards[(first + step) % shards.len()],
-                        failed: None,
-                    };
-                    if walk.keys() > 0 || step + 1 == shards.len() {
-                        let result = scan::run(&mut walk, command, args, out);
-                        self.failed = walk.failed;
-                        return result;
-                    }
-                }
-            }
-            Command::Keys => {
-                let mut keys = Vec::new();
-                for shard in &self.reader.shards {
-                    let mut walk = ShardWalk {
-                        reader: shard,
-                        failed: None,
-                    };
-                    let mut cursor = 0;
-                    loop {
-                        let step = scan::step(&mut walk, cursor, scan::MAX_COUNT, |key, _| glob::matches(args[1], key));
-                        self.failed = walk.failed;
-                        let (next, some) = step?;
-                        keys.extend(some);
-                        cursor = next;
-                        if cursor == 0 {
-                            break;
-                        }
-                    }
-                }
-                out.array(keys.len());
-                for key in &keys {
-                    out.bytes(key);
-                }
-            }
-            _ => return Err(Fail::err("use Reader.scan, a shard at a time")),
-        }
-        Ok(())
-    }
-}
-
-struct ShardWalk<'a> {
-    reader: &'a ShardReader,
-    failed: Option<Unread>,
-}
-
-impl Walk for ShardWalk<'_> {
-    fn state(&self) -> IndexState {
-        self.reader.index_state()
-    }
-
-    fn bucket(&mut self, bucket: u64) -> Result<Vec<(Vec<u8>, u8)>, Busy> {
-        self.reader.bucket_keys(bucket).map_err(|unread| {
-            self.failed = Some(unread);
-            Busy
-        })
-    }
-
-    fn random(&mut self) -> u64 {
-        self.reader.random()
-    }
-
-    fn keys(&self) -> u64 {
-        self.reader.header(header::KEYS)
     }
 }
 

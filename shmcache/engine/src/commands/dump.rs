@@ -36,7 +36,7 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
 
 pub fn dump(owner: &mut Owner, key: &[u8]) -> Option<Vec<u8>> {
     let entry = owner.access(key)?;
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let kind = entry.meta.kind();
     let mut payload = vec![VERSION, kind as u8];
     if kind.is_collection() {
         for element in owner.elements(key, kind, entry) {
@@ -203,7 +203,10 @@ fn restore(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
     let deadline = match ttl as u64 {
         0 => 0,
         at if options.absolute => at,
-        ttl => ttl.checked_add(owner.now_ms).filter(|&at| at <= i64::MAX as u64).ok_or_else(|| invalid_expire("restore"))?,
+        ttl => ttl
+            .checked_add(owner.now_ms)
+            .filter(|&at| at <= i64::MAX as u64)
+            .ok_or_else(|| invalid_expire("restore"))?,
     };
     let (kind, body) = parse(payload).ok_or_else(|| Fail::err("DUMP payload version or checksum are wrong"))?;
     let elements = if kind == Kind::String {
@@ -212,7 +215,10 @@ fn restore(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
         Body(body).elements(kind).ok_or_else(|| Fail::err("Bad data format"))?
     };
     let now = owner.now_ms;
-    let live: Vec<Element> = elements.into_iter().filter(|element| element.deadline == 0 || element.deadline > now).collect();
+    let live: Vec<Element> = elements
+        .into_iter()
+        .filter(|element| element.deadline == 0 || element.deadline > now)
+        .collect();
     if deadline != 0 && deadline <= now || kind != Kind::String && live.is_empty() {
         owner.remove(key);
     } else if kind == Kind::String {
@@ -247,10 +253,17 @@ mod tests {
             bad[at] ^= 1;
             assert!(parse(&bad).is_none());
         }
-        for body in [&b""[..], b"\x05abc", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x01a\x01a"] {
+        for body in [
+            &b""[..],
+            b"\x05abc",
+            b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+            b"\x01a\x01a",
+        ] {
             assert!(Body(body).elements(Kind::Set).is_none(), "{body:?}");
         }
         assert!(Body(b"\x01a\x01b").elements(Kind::Hash).is_none());
-        assert!(Body(&[f64::NAN.to_le_bytes().as_slice(), b"\x01a"].concat()).elements(Kind::Zset).is_none());
+        assert!(Body(&[f64::NAN.to_le_bytes().as_slice(), b"\x01a"].concat())
+            .elements(Kind::Zset)
+            .is_none());
     }
 }

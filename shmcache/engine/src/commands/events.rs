@@ -56,7 +56,10 @@ pub const EVENTS: &[(char, &str)] = &[
 
 /// Commands and the event that their changes are, unless the command says otherwise while it runs.
 const OF_COMMANDS: &[(&str, &[&str])] = &[
-    ("set", &["SET", "SETNX", "SETEX", "PSETEX", "MSET", "MSETNX", "GETSET", "BITOP"]),
+    (
+        "set",
+        &["SET", "SETNX", "SETEX", "PSETEX", "MSET", "MSETNX", "GETSET", "BITOP"],
+    ),
     ("setrange", &["SETRANGE"]),
     ("append", &["APPEND"]),
     ("incrby", &["INCR", "DECR", "INCRBY", "DECRBY"]),

@@ -193,7 +193,13 @@ fn change_fields(owner: &mut Owner, key: &[u8], fields: &[&[u8]], decide: impl F
     }
 }
 
-fn change_parts(owner: &mut Owner, key: &[u8], large: &Large, fields: &[&[u8]], decide: impl Fn(u64) -> Change) -> Result<Vec<i64>, Fail> {
+fn change_parts(
+    owner: &mut Owner,
+    key: &[u8],
+    large: &Large,
+    fields: &[&[u8]],
+    decide: impl Fn(u64) -> Change,
+) -> Result<Vec<i64>, Fail> {
     owner.order(large);
     owner.several(fields.len(), |owner| {
         let mut changed = false;
@@ -234,7 +240,10 @@ fn expire(owner: &mut Owner, args: &Args, factor: i64, from: i64, name: &str, ou
     if value < 0 {
         return Err(Fail::err("invalid expire time, must be >= 0"));
     }
-    let deadline = value.checked_mul(factor).and_then(|ms| ms.checked_add(from)).filter(|&ms| ms <= DEADLINE_MAX);
+    let deadline = value
+        .checked_mul(factor)
+        .and_then(|ms| ms.checked_add(from))
+        .filter(|&ms| ms <= DEADLINE_MAX);
     let deadline = deadline.ok_or_else(|| invalid_expire(name))? as u64;
     let condition = Condition::named(args[3]);
     let fields = fields_at(args, 3 + condition.is_some() as usize, 1)?;
@@ -259,7 +268,10 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn parse(args: &Args<'a>, words: &[&[u8]]) -> Result<Options<'a>, Fail> {
-        let mut options = Options { end: 2, ..Options::default() };
+        let mut options = Options {
+            end: 2,
+            ..Options::default()
+        };
         while let Some(option) = args.get(options.end) {
             let word = option.to_ascii_lowercase();
             if !words.contains(&word.as_slice()) {

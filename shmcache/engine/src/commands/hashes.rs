@@ -84,8 +84,11 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
             out.flag(there);
         }
         Command::Hstrlen => {
-            let small = |compact: Option<crate::compact::Compact>| compact.and_then(|hash| hash.field(fields[0])).map_or(0, <[u8]>::len);
-            let length = look_for(view, args[1], Kind::Hash, fields, small, |found| found[0].as_ref().map_or(0, Vec::len))?;
+            let small =
+                |compact: Option<crate::compact::Compact>| compact.and_then(|hash| hash.field(fields[0])).map_or(0, <[u8]>::len);
+            let length = look_for(view, args[1], Kind::Hash, fields, small, |found| {
+                found[0].as_ref().map_or(0, Vec::len)
+            })?;
             out.int(length as i64);
         }
         Command::Hget | Command::Hmget => {
@@ -158,16 +161,11 @@ pub(super) fn pairs_of<'a>(args: &[&'a [u8]]) -> Vec<Pair<'a>> {
 /// The parts of a large hash or set that have not expired.
 pub(super) fn live_items(owner: &mut Owner, large: &Large) -> Vec<Item> {
     owner.order(large);
-    let Some(order) = owner.known_order(large) else { return Vec::new() };
-    let now = owner.now_ms;
-    let lives = |item: &Item| {
-        let deadline = owner.item_deadline(*item);
-        deadline == 0 || deadline > now
-    };
+    let items = owner.known_order(large).iter();
     if large.kind == Kind::Hash {
-        order.iter().filter(lives).collect()
+        items.filter(|&item| owner.item_lives(item)).collect()
     } else {
-        order.iter().collect()
+        items.collect()
     }
 }
 
@@ -248,7 +246,11 @@ fn elements_of(pairs: &[Pair], deadline: u64) -> Vec<Element> {
 /// A compact hash with these fields set; None if they are too many.
 fn rebuild(owner: &Owner, entry: &Entry, pairs: &[Pair], most: usize) -> Option<(Vec<u8>, usize)> {
     let old = owner.small(entry);
-    let room = owner.value(entry).len() + pairs.iter().map(|(field, value)| field.len() + value.len() + 4).sum::<usize>();
+    let room = owner.value(entry).len()
+        + pairs
+            .iter()
+            .map(|(field, value)| field.len() + value.len() + 4)
+            .sum::<usize>();
     let mut builder = Builder::with_room(room);
     let last = |name: &[u8]| pairs.iter().rev().find(|(field, _)| *field == name).map(|(_, value)| *value);
     for (field, value) in old.pairs() {

@@ -156,7 +156,11 @@ fn keep(owner: &mut Owner, key: &[u8], large: &Large, ranks: std::ops::Range<usi
         return Ok(());
     }
     let order = owner.order(large);
-    let names: Vec<u64> = order.range(0..ranks.start).chain(order.range(ranks.end..length)).map(|item| item.sort).collect();
+    let names: Vec<u64> = order
+        .range(0..ranks.start)
+        .chain(order.range(ranks.end..length))
+        .map(|item| item.sort)
+        .collect();
     remove_positions(owner, key, large, &names)
 }
 
@@ -209,8 +213,10 @@ pub(super) fn insert(owner: &mut Owner, key: &[u8], pivot: &[u8], value: &[u8], 
         }
         Opened::Large(large) => {
             owner.order(&large);
-            let order = owner.known_order(&large);
-            let at = order.and_then(|order| order.iter().position(|item| owner.item_value(item) == pivot));
+            let at = owner
+                .known_order(&large)
+                .iter()
+                .position(|item| owner.item_value(item) == pivot);
             let Some(at) = at else { return Ok(-1) };
             let position = owner.position_before(&large, at + after as usize)?;
             owner.within(|owner| {
@@ -225,7 +231,11 @@ pub(super) fn insert(owner: &mut Owner, key: &[u8], pivot: &[u8], value: &[u8], 
 
 /// Remove the first `count` elements that equal one, the last for a negative number, all for 0; how many there were.
 pub(super) fn remove_equal(owner: &mut Owner, key: &[u8], count: i64, value: &[u8]) -> Result<usize, Fail> {
-    let most = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
+    let most = if count == 0 {
+        usize::MAX
+    } else {
+        count.unsigned_abs() as usize
+    };
     match owner.open(key, Kind::List)? {
         Opened::Missing => Ok(0),
         Opened::Compact(entry) => {
@@ -252,7 +262,7 @@ pub(super) fn remove_equal(owner: &mut Owner, key: &[u8], count: i64, value: &[u
         }
         Opened::Large(large) => {
             let length = owner.length(&large);
-            let Some(order) = owner.known_order(&large) else { return Ok(0) };
+            let order = owner.known_order(&large);
             let is_equal = |item: &crate::owner::order::Item| owner.item_value(*item) == value;
             let found: Vec<u64> = if count < 0 {
                 let backward = order.backward(order.at_rank(length));
@@ -296,7 +306,11 @@ pub(super) fn peek(owner: &mut Owner, key: &[u8], end: End) -> Result<Option<Vec
         Opened::Missing => None,
         Opened::Compact(entry) => {
             let list = owner.small(&entry);
-            let element = if end == End::Left { list.strings().next() } else { list.strings().last() };
+            let element = if end == End::Left {
+                list.strings().next()
+            } else {
+                list.strings().last()
+            };
             element.map(<[u8]>::to_vec)
         }
         Opened::Large(large) => {

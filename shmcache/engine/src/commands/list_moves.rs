@@ -94,7 +94,10 @@ fn move_element(owner: &mut Owner, from: &[u8], to: &[u8], from_end: End, to_end
         owner.event = if to_end == End::Left { LPUSH } else { RPUSH };
         rotate(owner, from, from_end, to_end)?;
     } else {
-        if owner.lookup(to).is_some_and(|entry| entry.meta.kind_code() != Kind::List as u8) {
+        if owner
+            .lookup(to)
+            .is_some_and(|entry| entry.meta.kind_code() != Kind::List as u8)
+        {
             return Err(Fail::wrong_type());
         }
         owner.grouped(|owner| {

@@ -18,7 +18,11 @@ pub fn run(owner: &mut Owner, command: Command, args: &Args, out: &mut impl Sink
     let key = args[1];
     match command {
         Command::Lpush | Command::Rpush | Command::Lpushx | Command::Rpushx => {
-            let end = if matches!(command, Command::Lpush | Command::Lpushx) { End::Left } else { End::Right };
+            let end = if matches!(command, Command::Lpush | Command::Lpushx) {
+                End::Left
+            } else {
+                End::Right
+            };
             let only_existing = matches!(command, Command::Lpushx | Command::Rpushx);
             let length = push(owner, key, &args[2..], end, only_existing)?;
             out.int(length as i64);
@@ -159,7 +163,10 @@ fn answer_small(list: &Compact, command: Command, args: &Args, range: (i64, i64)
         Command::Lrange => {
             let ranks = ranks(range.0, range.1, list.count);
             out.array(ranks.len());
-            list.strings().skip(ranks.start).take(ranks.len()).for_each(|element| out.bytes(element));
+            list.strings()
+                .skip(ranks.start)
+                .take(ranks.len())
+                .for_each(|element| out.bytes(element));
         }
         _ => {
             let rank = rank(int_arg(args[2])?, list.count);
@@ -186,14 +193,13 @@ fn answer_large(
         Command::Lrange => {
             let ranks = ranks(range.0, range.1, length);
             out.array(ranks.len());
-            if let Some(order) = owner.known_order(large) {
-                order.range(ranks).for_each(|item| out.bytes(owner.item_value(item)));
-            }
+            let items = owner.known_order(large).range(ranks);
+            items.for_each(|item| out.bytes(owner.item_value(item)));
         }
         _ => {
             let rank = rank(int_arg(args[2])?, length);
             let order = owner.known_order(large);
-            match rank.and_then(|rank| order.and_then(|order| order.get(order.at_rank(rank)))) {
+            match rank.and_then(|rank| order.get(order.at_rank(rank))) {
                 Some(item) => out.bytes(owner.item_value(item)),
                 None => out.nil(),
             }
@@ -278,13 +284,12 @@ fn positions(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), 
         }
         Opened::Large(large) => {
             let length = owner.length(&large);
-            match owner.known_order(&large) {
-                None => Vec::new(),
-                Some(order) if search.rank < 0 => {
-                    let elements = order.backward(order.at_rank(length)).map(|item| owner.item_value(item));
-                    search.run(length, elements)
-                }
-                Some(order) => search.run(length, order.iter().map(|item| owner.item_value(item))),
+            let order = owner.known_order(&large);
+            if search.rank < 0 {
+                let elements = order.backward(order.at_rank(length)).map(|item| owner.item_value(item));
+                search.run(length, elements)
+            } else {
+                search.run(length, order.iter().map(|item| owner.item_value(item)))
             }
         }
     };
@@ -311,6 +316,9 @@ mod tests {
         assert_eq!(ranks(3, 100, 5), 3..5);
         assert!(ranks(5, 9, 5).is_empty() && ranks(0, -100, 5).is_empty() && ranks(i64::MIN, i64::MIN, 5).is_empty());
         assert_eq!(ranks(i64::MIN, i64::MAX, 5), 0..5);
-        assert_eq!((rank(-1, 5), rank(4, 5), rank(5, 5), rank(-6, 5), rank(i64::MIN, 5)), (Some(4), Some(4), None, None, None));
+        assert_eq!(
+            (rank(-1, 5), rank(4, 5), rank(5, 5), rank(-6, 5), rank(i64::MIN, 5)),
+            (Some(4), Some(4), None, None, None)
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::number::int_arg;
 use super::reply::Sink;
 use super::{Args, Fail};
-use crate::layout::{Kind, Meta, Offset, WORD};
+use crate::layout::{Meta, Offset, WORD};
 use crate::owner::large::{Large, Opened};
 use crate::owner::Owner;
 
@@ -21,7 +21,10 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
     let mut samples = SAMPLES;
     let mut options = args[3..].iter();
     while let Some(option) = options.next() {
-        let value = options.next().filter(|_| option.eq_ignore_ascii_case(b"samples")).ok_or_else(Fail::syntax)?;
+        let value = options
+            .next()
+            .filter(|_| option.eq_ignore_ascii_case(b"samples"))
+            .ok_or_else(Fail::syntax)?;
         samples = match usize::try_from(int_arg(value)?).map_err(|_| Fail::syntax())? {
             0 => usize::MAX,
             some => some,
@@ -31,7 +34,7 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
         out.nil();
         return Ok(());
     };
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let kind = entry.meta.kind();
     let mut bytes = owner.footprint(entry.offset);
     if kind.is_collection() {
         if let Opened::Large(large) = owner.opened(args[2], kind, entry) {
@@ -46,14 +49,16 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
 fn parts_bytes(owner: &mut Owner, large: &Large, samples: usize) -> u64 {
     let length = owner.length(large);
     let samples = samples.min(length);
-    let Some(order) = owner.known_order(large) else { return 0 };
+    let order = owner.known_order(large);
     let mut sum = 0;
     if samples == length {
         sum = order.iter().map(|item| owner.footprint(Offset(item.at))).sum();
     } else {
         for number in 0..samples {
             let rank = number as u128 * length as u128 / samples as u128;
-            sum += order.get(order.at_rank(rank as usize)).map_or(0, |item| owner.footprint(Offset(item.at)));
+            sum += order
+                .get(order.at_rank(rank as usize))
+                .map_or(0, |item| owner.footprint(Offset(item.at)));
         }
     }
     (sum as u128 * length as u128 / samples.max(1) as u128) as u64

@@ -20,7 +20,7 @@ mod memory;
 mod names;
 pub mod number;
 mod object;
-mod parts;
+pub mod parts;
 mod picks;
 pub mod read;
 pub mod reply;
@@ -124,7 +124,10 @@ pub fn resolve(args: &Args) -> Result<&'static Spec, Fail> {
         )));
     }
     if spec.key_positions(args).any(|at| is_reserved(args[at])) {
-        return Err(Fail::new("LIMIT", "keys that begin with ff 50 00 ff are kept for the parts of large collections"));
+        return Err(Fail::new(
+            "LIMIT",
+            "keys that begin with ff 50 00 ff are kept for the parts of large collections",
+        ));
     }
     Ok(spec)
 }

@@ -3,7 +3,6 @@
 use super::number::int_arg;
 use super::reply::Sink;
 use super::{Args, Fail};
-use crate::layout::Kind;
 use crate::owner::collections::root_id;
 use crate::owner::Owner;
 use crate::slots::slot_of;
@@ -21,7 +20,7 @@ pub fn rename(owner: &mut Owner, args: &Args, replace: bool) -> Result<bool, Fai
     if !replace && owner.lookup(args[2]).is_some() {
         return Ok(false);
     }
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let kind = entry.meta.kind();
     let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
     if kind.is_collection() && root_id(&value).is_some() && slot_of(args[1]) != slot_of(args[2]) {
         // Its parts lie in the slot of its key: they are written anew.
@@ -63,7 +62,7 @@ pub fn copy(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
         out.flag(false);
         return Ok(());
     }
-    let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+    let kind = entry.meta.kind();
     let (value, deadline) = (owner.value(&entry).to_vec(), owner.deadline(&entry));
     if kind.is_collection() && root_id(&value).is_some() {
         let elements = owner.elements(args[1], kind, entry);

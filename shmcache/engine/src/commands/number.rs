@@ -38,7 +38,11 @@ pub fn float_arg(text: &[u8]) -> Result<f64, Fail> {
 
 /// None for what is no number.
 pub fn float_of(text: &[u8]) -> Option<f64> {
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| !value.is_nan())
+    std::str::from_utf8(text)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|value: &f64| !value.is_nan())
 }
 
 /// A number with 17 decimals, counted in their last place: what INCRBYFLOAT counts in, so that 0.1 and 0.2 are 0.3.

@@ -75,9 +75,13 @@ fn set_encoding(owner: &mut Owner, key: &[u8], entry: &Entry) -> &'static str {
     match owner.opened(key, Kind::Set, *entry) {
         Opened::Large(large) if owner.length(&large) > INTSET_MAX => "hashtable",
         Opened::Large(large) => {
-            let mut items = owner.known_order(&large).into_iter().flat_map(|order| order.iter());
+            let mut items = owner.known_order(&large).iter();
             let integers = items.all(|item| parse_int(owner.item_name(item)).is_some());
-            if integers { "intset" } else { "hashtable" }
+            if integers {
+                "intset"
+            } else {
+                "hashtable"
+            }
         }
         _ if owner.small(entry).strings().all(|member| parse_int(member).is_some()) => "intset",
         _ => "listpack",

@@ -11,7 +11,7 @@ use crate::parts::{part_key, MAX_NAME_BYTES};
 use crate::slots::slot_of;
 
 /// A root may be replaced under a concurrent reader's hands this often before it asks the owner.
-const TRIES: usize = 8;
+pub const TRIES: usize = 8;
 
 /// What a look at the key alone tells.
 enum Root<T> {
@@ -48,7 +48,9 @@ pub fn look_for<V: View, T>(
             found.push(if name.len() > MAX_NAME_BYTES {
                 None
             } else {
-                view.look(&part_key(slot, id, name), Part::All, |seen| seen.map(|seen| seen.value.to_vec()))?
+                view.look(&part_key(slot, id, name), Part::All, |seen| {
+                    seen.map(|seen| seen.value.to_vec())
+                })?
             });
         }
         // The parts are of the collection that the key has only if it still has it.
@@ -60,7 +62,12 @@ pub fn look_for<V: View, T>(
 }
 
 /// The answer that `small` makes of a compact value (or of none); None if the collection is large: then `large_of` comes next. Fails with WRONGTYPE.
-pub fn if_small<V: View, T>(view: &mut V, key: &[u8], kind: Kind, small: impl FnOnce(Option<Compact>) -> T) -> Result<Option<T>, Fail> {
+pub fn if_small<V: View, T>(
+    view: &mut V,
+    key: &[u8],
+    kind: Kind,
+    small: impl FnOnce(Option<Compact>) -> T,
+) -> Result<Option<T>, Fail> {
     view.look(key, Part::All, |seen| match seen {
         None => Ok(Some(small(None))),
         Some(seen) if seen.kind_code != kind as u8 => Err(Fail::wrong_type()),

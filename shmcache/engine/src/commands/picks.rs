@@ -10,7 +10,7 @@ use super::number::int_arg;
 use super::parts::{if_small, large_of};
 use super::read::View;
 use super::reply::Sink;
-use super::scan::MAX_COUNT;
+use super::scan::{cursor_arg, MAX_COUNT};
 use super::{Args, Fail};
 use crate::compact::Compact;
 use crate::layout::Kind;
@@ -94,10 +94,29 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
+    /// Of `HRANDFIELD key [count [option]]` and its like; also whether the option was given.
+    pub(super) fn with_option(args: &Args, option: &[u8]) -> Result<(Wanted, bool), Fail> {
+        if args.len() <= 2 {
+            return Ok((Wanted::One, false));
+        }
+        let given = args.len() == 4;
+        let count = range_arg(args[2], -i64::MAX, None)?;
+        if args.len() > 4 || (given && !args[3].eq_ignore_ascii_case(option)) {
+            return Err(Fail::syntax());
+        }
+        if given && count.unsigned_abs() > i64::MAX as u64 / 2 {
+            return Err(Fail::err("value is out of range"));
+        }
+        Ok((Wanted::of(count)?, given))
+    }
+
     pub(super) fn of(count: i64) -> Result<Wanted, Fail> {
         match count {
             0.. => Ok(Wanted::Different(count as usize)),
-            _ if count < -REPEATED_MAX => Err(Fail::new("LIMIT", format!("at most {REPEATED_MAX} random elements with repetitions"))),
+            _ if count < -REPEATED_MAX => Err(Fail::new(
+                "LIMIT",
+                format!("at most {REPEATED_MAX} random elements with repetitions"),
+            )),
             _ => Ok(Wanted::Any(count.unsigned_abs() as usize)),
         }
     }
@@ -105,18 +124,7 @@ impl Wanted {
 
 /// HRANDFIELD.
 pub fn random_fields<V: View, S: Sink>(view: &mut V, args: &Args, out: &mut S) -> Result<(), Fail> {
-    let mut wanted = Wanted::One;
-    let values = args.len() == 4;
-    if args.len() > 2 {
-        let count = range_arg(args[2], -i64::MAX, None)?;
-        if args.len() > 4 || (values && !args[3].eq_ignore_ascii_case(b"withvalues")) {
-            return Err(Fail::syntax());
-        }
-        if values && count.unsigned_abs() > i64::MAX as u64 / 2 {
-            return Err(Fail::err("value is out of range"));
-        }
-        wanted = Wanted::of(count)?;
-    }
+    let (wanted, values) = Wanted::with_option(args, b"withvalues")?;
     random(view, Kind::Hash, args[1], wanted, values, out)
 }
 
@@ -152,7 +160,9 @@ fn random<V: View, S: Sink>(view: &mut V, kind: Kind, key: &[u8], wanted: Wanted
             Wanted::Any(count) => (0..count).map(|_| dice.below(total)).collect(),
         };
         out.array(numbers.len() * each);
-        numbers.into_iter().for_each(|number| write_pair(pairs[number], true, values, out));
+        numbers
+            .into_iter()
+            .for_each(|number| write_pair(pairs[number], true, values, out));
     })?;
     if small.is_some() {
         return Ok(());
@@ -174,11 +184,8 @@ fn random<V: View, S: Sink>(view: &mut V, kind: Kind, key: &[u8], wanted: Wanted
 
 fn random_items(owner: &mut Owner, large: &Large, wanted: Wanted, dice: &mut Dice) -> Vec<Item> {
     owner.order(large);
-    let Some(order) = owner.known_order(large) else { return Vec::new() };
-    let lives = |item: &Item| {
-        let deadline = owner.item_deadline(*item);
-        large.kind != Kind::Hash || deadline == 0 || deadline > owner.now_ms
-    };
+    let order = owner.known_order(large);
+    let lives = |item: &Item| large.kind != Kind::Hash || owner.item_lives(*item);
     let (different, count) = match wanted {
         Wanted::One => (false, 1),
         Wanted::Different(count) => (true, count),
@@ -209,7 +216,10 @@ fn random_items(owner: &mut Owner, large: &Large, wanted: Wanted, dice: &mut Dic
     // Some have expired and are not reclaimed yet: choose among the others.
     let living = live_items(owner, large);
     if different {
-        self::different(count, living.len(), dice).into_iter().map(|number| living[number]).collect()
+        self::different(count, living.len(), dice)
+            .into_iter()
+            .map(|number| living[number])
+            .collect()
     } else if living.is_empty() {
         Vec::new()
     } else {
@@ -264,8 +274,7 @@ const CURSOR_SHIFT: u32 = 16;
 
 /// HSCAN key cursor [MATCH pattern] [COUNT n] [NOVALUES], and SSCAN.
 pub fn scan(owner: &mut Owner, kind: Kind, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let cursor = std::str::from_utf8(args[2]).ok().and_then(|text| text.parse::<u64>().ok());
-    let cursor = cursor.ok_or_else(|| Fail::err("invalid cursor"))?;
+    let cursor = cursor_arg(args[2])?;
     let opened = owner.open(args[1], kind)?;
     if let Opened::Missing = opened {
         write_step(0, &[], false, out);
@@ -281,7 +290,10 @@ pub fn scan(owner: &mut Owner, kind: Kind, args: &Args, out: &mut impl Sink) -> 
         }
         Opened::Large(large) => {
             let (next, items) = step(owner, &large, cursor, options.count);
-            let mut pairs: Vec<Pair> = items.iter().map(|&item| (owner.item_name(item), owner.item_value(item))).collect();
+            let mut pairs: Vec<Pair> = items
+                .iter()
+                .map(|&item| (owner.item_name(item), owner.item_value(item)))
+                .collect();
             pairs.retain(|pair| options.keeps(pair.0));
             write_step(next, &pairs, options.values, out);
         }
@@ -292,7 +304,7 @@ pub fn scan(owner: &mut Owner, kind: Kind, args: &Args, out: &mut impl Sink) -> 
 /// Living items from a cursor on, about `count`, in whole groups; and the next cursor.
 fn step(owner: &mut Owner, large: &Large, cursor: u64, count: usize) -> (u64, Vec<Item>) {
     owner.order(large);
-    let Some(order) = owner.known_order(large) else { return (0, Vec::new()) };
+    let order = owner.known_order(large);
     let group = |item: &Item| item.sort >> CURSOR_SHIFT;
     let from = order.first_not(|item| group(item) + 1 < cursor);
     let (mut seen, mut last) = (0, None);
@@ -302,8 +314,7 @@ fn step(owner: &mut Owner, large: &Large, cursor: u64, count: usize) -> (u64, Ve
             return (group(&item) + 1, items);
         }
         (seen, last) = (seen + 1, Some(group(&item)));
-        let deadline = owner.item_deadline(item);
-        if deadline == 0 || deadline > owner.now_ms {
+        if owner.item_lives(item) {
             items.push(item);
         }
     }

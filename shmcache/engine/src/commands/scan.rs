@@ -153,6 +153,11 @@ fn random_key(walk: &mut impl Walk) -> Result<Option<Vec<u8>>, Busy> {
     Ok(None)
 }
 
+pub fn cursor_arg(text: &[u8]) -> Result<u64, Fail> {
+    let cursor = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    cursor.ok_or_else(|| Fail::err("invalid cursor"))
+}
+
 pub struct ScanArgs<'a> {
     pub cursor: u64,
     pub pattern: Option<&'a [u8]>,
@@ -163,12 +168,8 @@ pub struct ScanArgs<'a> {
 
 impl<'a> ScanArgs<'a> {
     fn parse(args: &[&'a [u8]]) -> Result<ScanArgs<'a>, Fail> {
-        let cursor = std::str::from_utf8(args[1])
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .ok_or_else(|| Fail::err("invalid cursor"))?;
         let mut scan = ScanArgs {
-            cursor,
+            cursor: cursor_arg(args[1])?,
             pattern: None,
             count: DEFAULT_COUNT,
             kind: None,

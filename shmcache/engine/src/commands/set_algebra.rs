@@ -57,7 +57,9 @@ fn card_args<'a, 'b>(args: &'b Args<'a>) -> Result<(&'b [&'a [u8]], usize), Fail
     for option in rest.chunks(2) {
         match option {
             [word, number] if word.eq_ignore_ascii_case(b"limit") => {
-                limit = parse_int(number).filter(|&limit| limit >= 0).ok_or_else(|| Fail::err("LIMIT can't be negative"))?;
+                limit = parse_int(number)
+                    .filter(|&limit| limit >= 0)
+                    .ok_or_else(|| Fail::err("LIMIT can't be negative"))?;
             }
             _ => return Err(Fail::syntax()),
         }
@@ -85,7 +87,7 @@ fn size(owner: &Owner, set: &Opened) -> usize {
     match set {
         Opened::Missing => 0,
         Opened::Compact(entry) => owner.small(entry).count,
-        Opened::Large(large) => owner.known_order(large).map_or(0, |order| order.len()),
+        Opened::Large(large) => owner.known_order(large).len(),
     }
 }
 
@@ -95,7 +97,7 @@ fn has(owner: &Owner, set: &Opened, member: &[u8]) -> bool {
         Opened::Compact(entry) => owner.small(entry).has_member(member),
         Opened::Large(large) => {
             let sort = sort_of(Kind::SetPart as u8, member, &[]);
-            owner.find_in_order(large, sort, member).is_some_and(|(_, there)| there)
+            owner.find_in_order(large, sort, member).1
         }
     }
 }
@@ -105,7 +107,7 @@ fn members<'a>(owner: &'a Owner, set: &'a Opened) -> Box<dyn Iterator<Item = &'a
         Opened::Missing => Box::new(std::iter::empty()),
         Opened::Compact(entry) => Box::new(owner.small(entry).strings()),
         Opened::Large(large) => {
-            let items = owner.known_order(large).into_iter().flat_map(|order| order.iter());
+            let items = owner.known_order(large).iter();
             Box::new(items.map(|item| owner.item_name(item)))
         }
     }

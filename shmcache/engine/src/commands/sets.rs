@@ -86,7 +86,7 @@ pub fn read<V: View, S: Sink>(view: &mut V, command: Command, args: &Args, out: 
             if small.is_none() {
                 let (owner, large) = large_of(view, args[1], Kind::Set)?;
                 out.array(owner.length(&large));
-                for item in owner.known_order(&large).into_iter().flat_map(|order| order.iter()) {
+                for item in owner.known_order(&large).iter() {
                     out.bytes(owner.item_name(item));
                 }
             }

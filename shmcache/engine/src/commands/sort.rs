@@ -138,16 +138,24 @@ pub fn run(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fa
 /// The key that gets the result is no key of the command's row.
 pub(super) fn check_target(owner: &Owner, target: &[u8]) -> Result<(), Fail> {
     if is_reserved(target) {
-        return Err(Fail::new("LIMIT", "keys that begin with ff 50 00 ff are kept for the parts of large collections"));
+        return Err(Fail::new(
+            "LIMIT",
+            "keys that begin with ff 50 00 ff are kept for the parts of large collections",
+        ));
     }
     if owner.has_slots() && !owner.owns_slot(slot_of(target)) {
-        return Err(Fail::new("CROSSSLOT", "the key of STORE hashes to another shard: give both a common {hash tag}"));
+        return Err(Fail::new(
+            "CROSSSLOT",
+            "the key of STORE hashes to another shard: give both a common {hash tag}",
+        ));
     }
     Ok(())
 }
 
 fn elements_of(owner: &mut Owner, key: &[u8]) -> Result<(Option<Kind>, Vec<Vec<u8>>), Fail> {
-    let Some(entry) = owner.access(key) else { return Ok((None, Vec::new())) };
+    let Some(entry) = owner.access(key) else {
+        return Ok((None, Vec::new()));
+    };
     let kind = Kind::from_code(entry.meta.kind_code())
         .filter(|kind| matches!(kind, Kind::List | Kind::Set | Kind::Zset))
         .ok_or_else(Fail::wrong_type)?;
@@ -158,7 +166,11 @@ fn elements_of(owner: &mut Owner, key: &[u8]) -> Result<(Option<Kind>, Vec<Vec<u
 
 fn limits(options: &Options, length: usize) -> std::ops::Range<usize> {
     let start = options.offset.clamp(0, length as i64) as usize;
-    let count = if options.count < 0 { length } else { options.count.min(length as i64) as usize };
+    let count = if options.count < 0 {
+        length
+    } else {
+        options.count.min(length as i64) as usize
+    };
     start..(start + count).min(length)
 }
 
@@ -198,7 +210,11 @@ fn number(text: &[u8]) -> Result<f64, Fail> {
     if text.is_empty() {
         return Ok(0.0);
     }
-    let value: f64 = std::str::from_utf8(text).map_err(|_| wrong())?.trim_ascii_start().parse().map_err(|_| wrong())?;
+    let value: f64 = std::str::from_utf8(text)
+        .map_err(|_| wrong())?
+        .trim_ascii_start()
+        .parse()
+        .map_err(|_| wrong())?;
     let is_infinite = value.is_infinite() && !text.to_ascii_lowercase().windows(3).any(|word| word == b"inf");
     if value.is_nan() || is_infinite {
         return Err(wrong());
@@ -214,7 +230,10 @@ fn look_up(owner: &mut Owner, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>>
     let star = pattern.iter().position(|&byte| byte == b'*')?;
     let (before, after) = (&pattern[..star], &pattern[star + 1..]);
     // An arrow with nothing behind it is part of the key's name.
-    let arrow = after.windows(2).position(|two| two == b"->").filter(|at| at + 2 < after.len());
+    let arrow = after
+        .windows(2)
+        .position(|two| two == b"->")
+        .filter(|at| at + 2 < after.len());
     let (after, field) = match arrow {
         Some(at) => (&after[..at], Some(&after[at + 2..])),
         None => (after, None),
@@ -224,7 +243,9 @@ fn look_up(owner: &mut Owner, pattern: &[u8], element: &[u8]) -> Option<Vec<u8>>
         return None;
     }
     let Some(field) = field else {
-        let entry = owner.access(&key).filter(|entry| entry.meta.kind_code() == Kind::String as u8)?;
+        let entry = owner
+            .access(&key)
+            .filter(|entry| entry.meta.kind_code() == Kind::String as u8)?;
         return Some(owner.value(&entry).to_vec());
     };
     match owner.open(&key, Kind::Hash).ok()? {

@@ -29,7 +29,9 @@ pub const FLAG_NAMES: &[(u32, &str)] = &[
 ];
 
 /// Families of the latency histograms.
-pub const FAMILIES: &[&str] = &["read", "write", "counter", "expiry", "scan", "keyspace", "server", "hash", "list", "set", "zset"];
+pub const FAMILIES: &[&str] = &[
+    "read", "write", "counter", "expiry", "scan", "keyspace", "server", "hash", "list", "set", "zset",
+];
 
 /// Numbers of families whose commands have a module of their own.
 pub const HASH: usize = family("hash");
@@ -48,7 +50,10 @@ const NUMKEYS: &[(&str, usize)] = &[
     ("ZMPOP", 1),
     ("ZUNION", 1),
     ("ZUNIONSTORE", 2),
-    ("SINTERCARD", 1), ("BLMPOP", 2), ("LMPOP", 1)];
+    ("SINTERCARD", 1),
+    ("BLMPOP", 2),
+    ("LMPOP", 1),
+];
 
 pub struct Spec {
     pub command: Command,
@@ -374,11 +379,38 @@ mod tests {
 
     #[test]
     fn key_positions_follow_the_row() {
-        assert_eq!(find(b"MSET").unwrap().key_positions(&[b"x".as_slice(); 5]).collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(find(b"DEL").unwrap().key_positions(&[b"x".as_slice(); 4]).collect::<Vec<_>>(), [1, 2, 3]);
-        assert_eq!(find(b"RENAME").unwrap().key_positions(&[b"x".as_slice(); 3]).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(find(b"BITOP").unwrap().key_positions(&[b"x".as_slice(); 5]).collect::<Vec<_>>(), [2, 3, 4]);
-        assert_eq!(find(b"OBJECT").unwrap().key_positions(&[b"x".as_slice(); 3]).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            find(b"MSET")
+                .unwrap()
+                .key_positions(&[b"x".as_slice(); 5])
+                .collect::<Vec<_>>(),
+            [1, 3]
+        );
+        assert_eq!(
+            find(b"DEL").unwrap().key_positions(&[b"x".as_slice(); 4]).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert_eq!(
+            find(b"RENAME")
+                .unwrap()
+                .key_positions(&[b"x".as_slice(); 3])
+                .collect::<Vec<_>>(),
+            [1, 2]
+        );
+        assert_eq!(
+            find(b"BITOP")
+                .unwrap()
+                .key_positions(&[b"x".as_slice(); 5])
+                .collect::<Vec<_>>(),
+            [2, 3, 4]
+        );
+        assert_eq!(
+            find(b"OBJECT")
+                .unwrap()
+                .key_positions(&[b"x".as_slice(); 3])
+                .collect::<Vec<_>>(),
+            [2]
+        );
         assert_eq!(find(b"OBJECT").unwrap().key_positions(&[b"x".as_slice(); 2]).count(), 0);
         assert_eq!(find(b"PING").unwrap().key_positions(&[b"x".as_slice(); 1]).count(), 0);
     }

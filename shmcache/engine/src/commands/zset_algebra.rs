@@ -186,7 +186,7 @@ impl Source {
         match self {
             Source::Missing => 0,
             Source::Compact(_, entry) => owner.small(entry).count,
-            Source::Large(large) => owner.known_order(large).map_or(0, |order| order.len()),
+            Source::Large(large) => owner.known_order(large).len(),
         }
     }
 
@@ -196,7 +196,7 @@ impl Source {
             Source::Compact(Kind::Set, entry) => Box::new(owner.small(&entry).strings().map(|member| (1.0, member))),
             Source::Compact(_, entry) => Box::new(owner.small(&entry).scored()),
             Source::Large(large) => {
-                let items = owner.known_order(&large).into_iter().flat_map(|order| order.iter());
+                let items = owner.known_order(&large).iter();
                 Box::new(items.map(move |item| match large.kind {
                     Kind::Set => (1.0, owner.item_name(item)),
                     _ => scored(owner, item),

@@ -4,10 +4,10 @@
 //! places, and the cursor names one. A place that is forgotten, after a restart too, is the start: then members are given again. What keeps its score
 //! from the first step to the last is given at least once; of what gets another score meanwhile that is not sure.
 
-use super::lists::range_arg;
 use super::picks::{different, different_items, Dice, Options, Wanted};
 use super::read::View;
 use super::reply::Sink;
+use super::scan::cursor_arg;
 use super::zset_view::{look, scored, write_one, Ranked, Scored};
 use super::{Args, Fail};
 use crate::layout::Kind;
@@ -17,8 +17,7 @@ use crate::owner::Owner;
 
 /// ZSCAN key cursor [MATCH pattern] [COUNT n].
 pub fn scan(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), Fail> {
-    let cursor = std::str::from_utf8(args[2]).ok().and_then(|text| text.parse::<u64>().ok());
-    let cursor = cursor.ok_or_else(|| Fail::err("invalid cursor"))?;
+    let cursor = cursor_arg(args[2])?;
     match owner.open(args[1], Kind::Zset)? {
         Opened::Missing => write_step(0, &[], out),
         Opened::Compact(entry) => {
@@ -43,9 +42,7 @@ pub fn scan(owner: &mut Owner, args: &Args, out: &mut impl Sink) -> Result<(), F
 
 fn step(owner: &mut Owner, large: &Large, cursor: u64, count: usize) -> (u64, Vec<Item>) {
     owner.order(large);
-    let Some(order) = owner.known_order(large) else {
-        return (0, Vec::new());
-    };
+    let order = owner.known_order(large);
     let from = match owner.scan_places.find(cursor, large.id) {
         None => order.at_rank(0),
         Some(place) => {
@@ -72,18 +69,7 @@ fn write_step(cursor: u64, all: &[Scored], out: &mut impl Sink) {
 
 /// ZRANDMEMBER key [count [WITHSCORES]].
 pub fn random<V: View, S: Sink>(view: &mut V, args: &Args, out: &mut S) -> Result<(), Fail> {
-    let mut wanted = Wanted::One;
-    let scores = args.len() == 4;
-    if args.len() > 2 {
-        let count = range_arg(args[2], -i64::MAX, None)?;
-        if args.len() > 4 || (scores && !args[3].eq_ignore_ascii_case(b"withscores")) {
-            return Err(Fail::syntax());
-        }
-        if scores && count.unsigned_abs() > i64::MAX as u64 / 2 {
-            return Err(Fail::err("value is out of range"));
-        }
-        wanted = Wanted::of(count)?;
-    }
+    let (wanted, scores) = Wanted::with_option(args, b"withscores")?;
     let mut dice = Dice(view.draw());
     look(view, args[1], |ranked| {
         let total = ranked.len();

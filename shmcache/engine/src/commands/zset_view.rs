@@ -31,10 +31,7 @@ pub fn look<V: View, T>(view: &mut V, key: &[u8], visit: impl FnOnce(&Ranked) ->
     }
     let (owner, large) = large_of(view, key, Kind::Zset)?;
     owner.order(&large);
-    Ok(match owner.known_order(&large) {
-        Some(order) => visit(&Ranked::Large(owner, order)),
-        None => visit(&Ranked::Small(Vec::new())),
-    })
+    Ok(visit(&Ranked::Large(owner, owner.known_order(&large))))
 }
 
 impl<'a> Ranked<'a> {

@@ -161,9 +161,8 @@ fn rank<V: View, S: Sink>(view: &mut V, reverse: bool, args: &Args, out: &mut S)
             let score = owner.part(&large, member).map(|entry| score_of(owner.value(&entry)));
             let length = owner.length(&large);
             score.and_then(|score| {
-                let (position, there) = owner.find_in_order(&large, score_sort(score), member)?;
-                let order = owner.known_order(&large).filter(|_| there)?;
-                Some((order.rank(position), score, length))
+                let (position, there) = owner.find_in_order(&large, score_sort(score), member);
+                there.then(|| (owner.known_order(&large).rank(position), score, length))
             })
         }
     };

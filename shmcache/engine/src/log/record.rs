@@ -129,7 +129,11 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&self.stamp.to_le_bytes());
         let kind = if self.kind == Kind::String { 0 } else { self.kind as u8 };
         let flags = kind << KIND_SHIFT | if self.more { FLAG_MORE } else { 0 };
-        let word3 = self.epoch as u64 | (self.node as u64) << 32 | (self.event as u64) << EVENT_SHIFT | (self.effect as u64) << 48 | (flags as u64) << 56;
+        let word3 = self.epoch as u64
+            | (self.node as u64) << 32
+            | (self.event as u64) << EVENT_SHIFT
+            | (self.effect as u64) << 48
+            | (flags as u64) << 56;
         out.extend_from_slice(&word3.to_le_bytes());
         out.extend_from_slice(&(self.key.len() as u64 | (value_bytes as u64) << 32).to_le_bytes());
         out.extend_from_slice(&self.deadline.to_le_bytes());

@@ -26,6 +26,13 @@ impl Owner {
     /// Replay records; each takes effect only if it is newer than the entry, and goes to this shard's log then. Returns how many did.
     pub fn apply(&mut self, data: &[u8]) -> Result<u64, ApplyError> {
         self.set_time();
+        let effective = self.replay_all(data);
+        self.event = 0;
+        self.publish_gauges();
+        effective
+    }
+
+    fn replay_all(&mut self, data: &[u8]) -> Result<u64, ApplyError> {
         let mut effective = 0;
         let mut group: Vec<Record> = Vec::new();
         let mut start = 0;
@@ -34,7 +41,6 @@ impl Owner {
             let single = !record.more && group.is_empty();
             check(&record, start, single)?;
             start = end;
-            self.event = record.event;
             if single {
                 effective += self.replay(&record)? as u64;
                 continue;
@@ -49,8 +55,6 @@ impl Owner {
         if !group.is_empty() {
             return Err(ApplyError::Corrupt(start, "the records end in the middle of a group"));
         }
-        self.event = 0;
-        self.publish_gauges();
         Ok(effective)
     }
 
@@ -64,6 +68,7 @@ impl Owner {
     }
 
     fn replay(&mut self, record: &Record) -> Result<bool, ApplyError> {
+        self.event = record.event;
         let newest = self.last_stamp;
         self.see_stamp(record.stamp);
         if record.effect == Effect::Flush {
@@ -135,8 +140,14 @@ impl Owner {
         if !found.meta.is_stale() || record.effect != Effect::Set || self.origin_of(found) != record.origin() {
             return false;
         }
-        let entry = Entry { offset: found.offset, meta: found.meta, place: None };
-        entry.meta.kind_code() == record.kind as u8 && self.value(&entry) == record.value && self.deadline(&entry) == record.deadline
+        let entry = Entry {
+            offset: found.offset,
+            meta: found.meta,
+            place: None,
+        };
+        entry.meta.kind_code() == record.kind as u8
+            && self.value(&entry) == record.value
+            && self.deadline(&entry) == record.deadline
     }
 
     /// A stale entry loses also to an older record. To readers of the own log an older record says nothing, so they are told of a new deletion first.
@@ -168,6 +179,7 @@ impl Owner {
     }
 
     fn replay_in_group(&mut self, record: &Record) -> Result<bool, ApplyError> {
+        self.event = record.event;
         self.see_stamp(record.stamp);
         let origin = record.origin();
         if self.comes_too_late(record) {
@@ -211,7 +223,7 @@ impl Owner {
                     meta: Meta(self.map.load(offset.0 + WORD)),
                     place: None,
                 };
-                let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+                let kind = entry.meta.kind();
                 let value = self.value(&entry).to_vec();
                 let offset = self.new_entry(record.key, kind, &value, record.deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
@@ -228,9 +240,6 @@ impl Owner {
 fn check(record: &Record, at: usize, single: bool) -> Result<(), ApplyError> {
     if record.kind == Kind::Tombstone {
         return Err(ApplyError::Corrupt(at, "its value is a tombstone"));
-    }
-    if record.node > MAX_NODE {
-        return Err(ApplyError::Corrupt(at, "its node is above 511"));
     }
     match record.effect {
         Effect::SetRef => Err(ApplyError::Reference),

@@ -128,6 +128,15 @@ impl Collections {
         }
     }
 
+    /// Those that have no root, are not dying yet, and of which `garbage` says so.
+    fn condemn_where(&mut self, garbage: impl Fn(&Collection) -> bool) {
+        for (&id, collection) in &self.by_id {
+            if collection.roots.is_empty() && garbage(collection) && !self.dying.contains(&id) {
+                self.dying.push_back(id);
+            }
+        }
+    }
+
     pub fn clear(&mut self) {
         *self = Collections::default();
     }
@@ -143,8 +152,14 @@ impl Collections {
         }
         let collection = self.by_id.entry(id).or_default();
         let order = &mut collection.order;
-        let to = to.map(|at| Item { sort: sort_at(map, at), at });
-        let from = from.map(|at| Item { sort: sort_at(map, at), at });
+        let to = to.map(|at| Item {
+            sort: sort_at(map, at),
+            at,
+        });
+        let from = from.map(|at| Item {
+            sort: sort_at(map, at),
+            at,
+        });
         if let Some(from) = from.filter(|from| to.is_none_or(|to| to.sort != from.sort)) {
             let (position, there) = order.find(from.sort, name_at(map, from.at), |at| name_at(map, at));
             if there {
@@ -191,7 +206,11 @@ impl Collections {
     /// Collections that have a root and no part any more: their roots.
     pub fn emptied(&self, id: u64) -> Option<u64> {
         let collection = self.by_id.get(&id)?;
-        collection.order.is_empty().then(|| collection.roots.first().copied()).flatten()
+        collection
+            .order
+            .is_empty()
+            .then(|| collection.roots.first().copied())
+            .flatten()
     }
 }
 
@@ -199,7 +218,8 @@ impl Owner {
     /// An entry was linked in place of another.
     #[inline]
     pub(super) fn collection_linked(&mut self, bucket: u64, from: Option<(Offset, Meta)>, to: Offset, meta: Meta) {
-        let concerned = meta.is_part() || meta.is_collection() || from.is_some_and(|(_, old)| old.is_part() || old.is_collection());
+        let concerned =
+            meta.is_part() || meta.is_collection() || from.is_some_and(|(_, old)| old.is_part() || old.is_collection());
         if !concerned || self.is_before_walk(bucket) {
             return;
         }
@@ -241,8 +261,8 @@ impl Owner {
     }
 
     /// The walk after an attach met an entry.
-    pub(super) fn collection_seen(&mut self, offset: Offset) {
-        let meta = meta_at(&self.map, offset.0);
+    #[inline]
+    pub(super) fn collection_seen(&mut self, offset: Offset, meta: Meta) {
         if meta.is_part() {
             self.collections.reorder(&self.map, None, Some(offset.0), self.now_ms);
         } else if meta.is_collection() {
@@ -273,7 +293,13 @@ impl Owner {
                 None => {
                     self.collections.dying.pop_front();
                     // A part of an open group has no place in the index: it is the group's to free.
-                    if self.collections.by_id.get(&id).is_some_and(|collection| collection.roots.is_empty()) && gone.is_some() {
+                    if self
+                        .collections
+                        .by_id
+                        .get(&id)
+                        .is_some_and(|collection| collection.roots.is_empty())
+                        && gone.is_some()
+                    {
                         self.collections.by_id.remove(&id);
                     }
                 }
@@ -284,26 +310,18 @@ impl Owner {
 
     /// Parts without a root are garbage: nothing is on its way that would bring one.
     pub(super) fn condemn_rootless(&mut self) {
-        let collections = &mut self.collections;
-        for (&id, collection) in &collections.by_id {
-            if collection.roots.is_empty() && !collections.dying.contains(&id) {
-                collections.dying.push_back(id);
-            }
-        }
+        self.collections.condemn_where(|_| true);
     }
 
-    /// Now and then: collections that have been without a root for too long, and expired ones that have no part left.
+    /// Now and then: collections that have been without a root for too long.
     pub(super) fn find_rootless(&mut self) {
-        let collections = &mut self.collections;
-        if self.walk.is_some() || self.now_ms < collections.searched_ms + 60_000 {
+        let now_ms = self.now_ms;
+        if self.walk.is_some() || now_ms < self.collections.searched_ms + 60_000 {
             return;
         }
-        collections.searched_ms = self.now_ms;
-        for (&id, collection) in &collections.by_id {
-            if collection.roots.is_empty() && collection.fed_ms + ROOTLESS_MS < self.now_ms && !collections.dying.contains(&id) {
-                collections.dying.push_back(id);
-            }
-        }
+        self.collections.searched_ms = now_ms;
+        self.collections
+            .condemn_where(|collection| collection.fed_ms + ROOTLESS_MS < now_ms);
     }
 
     /// After parts expired: the key of a collection that has none left goes too.
@@ -311,6 +329,11 @@ impl Owner {
         if let Some(found) = self.collections.emptied(id).and_then(|root| self.found_at(Offset(root))) {
             self.erase(&found, crate::log::Effect::Expired);
         }
+    }
+
+    /// Whether the command under way works on the collection with this root.
+    pub(super) fn is_pinned(&self, root: Offset) -> bool {
+        !self.pinned.is_empty() && root_id(value_at(&self.map, root.0)).is_some_and(|id| self.pinned.contains(&id))
     }
 
     pub(super) fn part_id(&self, offset: Offset) -> u64 {
@@ -325,7 +348,10 @@ impl Owner {
             for item in collection.order.iter() {
                 let found = self.found_at(Offset(item.at));
                 if found.is_none() || !is_part_entry(&self.map, item.at) || id_at(&self.map, item.at) != *id {
-                    return Err(format!("collection {id:x} names an entry at {} that is no part of it", item.at));
+                    return Err(format!(
+                        "collection {id:x} names an entry at {} that is no part of it",
+                        item.at
+                    ));
                 }
                 let this = (item.sort, name_at(&self.map, item.at));
                 if item.sort != sort_at(&self.map, item.at) || last.is_some_and(|last| last >= this) {

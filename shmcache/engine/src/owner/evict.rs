@@ -317,11 +317,8 @@ impl Owner {
         {
             return None;
         }
-        if found.meta.is_collection() && !self.pinned.is_empty() {
-            let root = super::collections::root_id(super::collections::value_at(&self.map, found.offset.0));
-            if root.is_some_and(|id| self.pinned.contains(&id)) {
-                return None;
-            }
+        if found.meta.is_collection() && self.is_pinned(found.offset) {
+            return None;
         }
         Some(found)
     }

@@ -77,7 +77,11 @@ impl Owner {
     }
 
     /// `count` writes to one collection, as one group if the log has room for it (else a kill may leave some of them). `writes` may be run twice.
-    pub fn several<T, E: From<Refused>>(&mut self, count: usize, mut writes: impl FnMut(&mut Owner) -> Result<T, E>) -> Result<T, E> {
+    pub fn several<T, E: From<Refused>>(
+        &mut self,
+        count: usize,
+        mut writes: impl FnMut(&mut Owner) -> Result<T, E>,
+    ) -> Result<T, E> {
         if self.in_group() {
             return self.nested(writes);
         }
@@ -149,7 +153,15 @@ impl Owner {
                 .reorder(&self.map, seen.map(|at| at.0), offset.map(|at| at.0), self.now_ms);
         }
         let group = self.group.as_mut().expect("a group is open");
-        let before = group.pending.insert(key.to_vec(), Pending { offset, origin, effect, event: self.event });
+        let before = group.pending.insert(
+            key.to_vec(),
+            Pending {
+                offset,
+                origin,
+                effect,
+                event: self.event,
+            },
+        );
         match &mut group.undo {
             Some(undo) => undo.push((key.to_vec(), before)),
             None => self.free_pending(before),

@@ -5,12 +5,14 @@
 //! nobody was told of; several belong in one (`grouped`), up to what the log takes.
 
 use super::collections::{name_at, root_id, root_value, value_at, FORM_COMPACT};
-use super::order::{Item, Order};
+use super::list::name_of;
+use super::order::{Item, Order, Position};
 use super::{Entry, Owner, Refused};
 use crate::compact::{Builder, Compact};
 use crate::layout::*;
 use crate::parts::{part_key, MAX_NAME_BYTES};
 use crate::slots::slot_of;
+use std::sync::LazyLock;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Up to here a collection is one compact entry: elements, and bytes of each field, value or member.
@@ -30,7 +32,10 @@ pub struct CompactLimits {
 
 impl Default for CompactLimits {
     fn default() -> CompactLimits {
-        let limit = CompactLimit { elements: 128, element_bytes: 64 };
+        let limit = CompactLimit {
+            elements: 128,
+            element_bytes: 64,
+        };
         CompactLimits {
             hash: limit,
             list: limit,
@@ -209,15 +214,15 @@ impl Owner {
 
     /// The parts in order. (After a restart the first look at any order may have to wait for the walk of the index.)
     pub fn order(&mut self, large: &Large) -> &Order {
-        static NONE: std::sync::LazyLock<Order> = std::sync::LazyLock::new(Order::default);
         // An error is found again, and told, by `tick`.
         let _ = self.finish_walk();
-        self.known_order(large).unwrap_or(&NONE)
+        self.known_order(large)
     }
 
     /// As `order`, between changes of one command: `order` was called before.
-    pub fn known_order(&self, large: &Large) -> Option<&Order> {
-        self.collections.get(large.id).map(|collection| &collection.order)
+    pub fn known_order(&self, large: &Large) -> &Order {
+        static NONE: LazyLock<Order> = LazyLock::new(Order::default);
+        self.collections.get(large.id).map_or(&NONE, |collection| &collection.order)
     }
 
     pub fn length(&mut self, large: &Large) -> usize {
@@ -244,15 +249,20 @@ impl Owner {
         }
     }
 
+    /// False for a hash's field whose deadline has passed, and that is not reclaimed yet.
+    pub fn item_lives(&self, item: Item) -> bool {
+        let deadline = self.item_deadline(item);
+        deadline == 0 || deadline > self.now_ms
+    }
+
     /// What an entry says of itself.
     pub fn meta_of(&self, offset: Offset) -> Meta {
         Meta(self.map.load(offset.0 + WORD))
     }
 
     /// Where a part of this sort and name stands or would stand in the order.
-    pub fn find_in_order(&self, large: &Large, sort: u64, name: &[u8]) -> Option<(super::order::Position, bool)> {
-        let order = self.known_order(large)?;
-        Some(order.find(sort, name, |at| name_at(&self.map, at)))
+    pub fn find_in_order(&self, large: &Large, sort: u64, name: &[u8]) -> (Position, bool) {
+        self.known_order(large).find(sort, name, |at| name_at(&self.map, at))
     }
 
     // ------------------------------------------------------------ roots
@@ -285,7 +295,9 @@ impl Owner {
         }
         let limit = self.compact_limits.of(kind);
         let small = |element: &Element| {
-            element.name.len() <= limit.element_bytes && element.value.len() <= limit.element_bytes.max(8) && element.deadline == 0
+            element.name.len() <= limit.element_bytes
+                && element.value.len() <= limit.element_bytes.max(8)
+                && element.deadline == 0
         };
         if elements.len() <= limit.elements && elements.iter().all(small) {
             let value = encode(kind, elements);
@@ -300,7 +312,7 @@ impl Owner {
         let result = self.within(|owner| {
             for (index, element) in elements.iter().enumerate() {
                 match kind {
-                    Kind::List => owner.put_part(&large, &(LIST_MIDDLE + index as u64 * LIST_STEP).to_be_bytes(), &element.value, 0)?,
+                    Kind::List => owner.put_part(&large, &name_of(LIST_MIDDLE + index as u64 * LIST_STEP), &element.value, 0)?,
                     _ => owner.put_part(&large, &element.name, &element.value, element.deadline)?,
                 }
             }
@@ -317,19 +329,7 @@ impl Owner {
     pub fn enlarge(&mut self, key: &[u8], kind: Kind, entry: &Entry) -> Result<Large, Refused> {
         let deadline = self.deadline(entry);
         let elements = decode(kind, self.small(entry));
-        let large = self.new_large(key, kind, deadline);
-        self.several(elements.len(), |owner| {
-            for (index, element) in elements.iter().enumerate() {
-                match kind {
-                    Kind::List => {
-                        owner.put_part(&large, &(LIST_MIDDLE + index as u64 * LIST_STEP).to_be_bytes(), &element.value, 0)?
-                    }
-                    _ => owner.put_part(&large, &element.name, &element.value, 0)?,
-                }
-            }
-            owner.put_root(key, &large)
-        })?;
-        Ok(large)
+        self.store_large(key, kind, &elements, deadline)
     }
 
     /// All elements of a collection, in order (a hash's and a set's in none that means anything).
@@ -346,22 +346,24 @@ impl Owner {
 
     /// A part as an element; None if it has expired.
     pub fn element(&self, kind: Kind, item: Item) -> Option<Element> {
-        let deadline = self.item_deadline(item);
-        if deadline != 0 && deadline <= self.now_ms {
+        if !self.item_lives(item) {
             return None;
         }
         let name = if kind == Kind::List { &[][..] } else { self.item_name(item) };
         Some(Element {
             name: name.to_vec(),
             value: self.item_value(item).to_vec(),
-            deadline,
+            deadline: self.item_deadline(item),
         })
     }
 }
 
 /// A compact value of these elements.
 pub fn encode(kind: Kind, elements: &[Element]) -> Vec<u8> {
-    let room = elements.iter().map(|element| element.name.len() + element.value.len() + 10).sum();
+    let room = elements
+        .iter()
+        .map(|element| element.name.len() + element.value.len() + 10)
+        .sum();
     let mut builder = Builder::with_room(room);
     for element in elements {
         match kind {
@@ -396,5 +398,7 @@ pub fn decode(kind: Kind, compact: Compact) -> Vec<Element> {
 
 /// The score in a sorted set's part.
 pub fn score_of(value: &[u8]) -> f64 {
-    value.get(..8).map_or(0.0, |bytes| f64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    value
+        .get(..8)
+        .map_or(0.0, |bytes| f64::from_le_bytes(bytes.try_into().expect("eight bytes")))
 }

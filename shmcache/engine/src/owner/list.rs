@@ -32,8 +32,12 @@ impl Owner {
     pub fn position_at(&mut self, large: &Large, end: End) -> Option<u64> {
         let order = self.order(large);
         match end {
-            End::Left => order.first().map_or(Some(LIST_MIDDLE), |item| item.sort.checked_sub(LIST_STEP)),
-            End::Right => order.last().map_or(Some(LIST_MIDDLE), |item| item.sort.checked_add(LIST_STEP)),
+            End::Left => order
+                .first()
+                .map_or(Some(LIST_MIDDLE), |item| item.sort.checked_sub(LIST_STEP)),
+            End::Right => order
+                .last()
+                .map_or(Some(LIST_MIDDLE), |item| item.sort.checked_add(LIST_STEP)),
         }
     }
 
@@ -121,7 +125,9 @@ impl Owner {
 
     fn move_elements(&mut self, large: &Large, moves: &[(u64, u64)]) -> Result<(), Refused> {
         for &(old, new) in moves {
-            let Some(entry) = self.part(large, &name_of(old)) else { continue };
+            let Some(entry) = self.part(large, &name_of(old)) else {
+                continue;
+            };
             let value = self.value(&entry).to_vec();
             self.put_part(large, &name_of(new), &value, 0)?;
             self.remove_part(large, &name_of(old));
@@ -140,7 +146,11 @@ mod tests {
 
     fn elements(owner: &mut Owner, key: &[u8]) -> Vec<Vec<u8>> {
         let entry = owner.lookup(key).unwrap();
-        owner.elements(key, Kind::List, entry).into_iter().map(|element| element.value).collect()
+        owner
+            .elements(key, Kind::List, entry)
+            .into_iter()
+            .map(|element| element.value)
+            .collect()
     }
 
     fn large(owner: &mut Owner, key: &[u8]) -> Large {
@@ -185,7 +195,11 @@ mod tests {
             let element = format!("{number}").into_bytes();
             let list = large(&mut owner, b"l");
             // Mostly near one place, so that numbers run out.
-            let rank = if random.below(4) == 0 { random.below(model.len() as u64 + 1) } else { 100 + random.below(3) } as usize;
+            let rank = if random.below(4) == 0 {
+                random.below(model.len() as u64 + 1)
+            } else {
+                100 + random.below(3)
+            } as usize;
             let position = owner.position_before(&list, rank).unwrap();
             owner.put_part(&list, &name_of(position), &element, 0).unwrap();
             owner.put_root(b"l", &list).unwrap();
@@ -207,7 +221,11 @@ mod tests {
                 run(&mut owner, &[b"RPUSH", b"l", format!("{number}").as_bytes()]);
             }
             let list = large(&mut owner, b"l");
-            let at = if end == End::Left { LIST_STEP / 2 } else { u64::MAX - LIST_STEP / 2 };
+            let at = if end == End::Left {
+                LIST_STEP / 2
+            } else {
+                u64::MAX - LIST_STEP / 2
+            };
             owner.put_part(&list, &name_of(at), b"edge", 0).unwrap();
             owner.put_root(b"l", &list).unwrap();
             let name: &[u8] = if end == End::Left { b"LPUSH" } else { b"RPUSH" };

@@ -12,10 +12,6 @@
 mod apply;
 pub mod collections;
 #[cfg(test)]
-mod collection_tests;
-#[cfg(test)]
-mod list_tests;
-#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod crash_tests_nodes;
@@ -23,9 +19,13 @@ mod create;
 mod evict;
 mod flush;
 mod group;
+#[cfg(test)]
+mod hash_tests;
 mod housekeeping;
 pub mod large;
 pub mod list;
+#[cfg(test)]
+mod list_tests;
 pub mod marks;
 pub mod order;
 mod rebuild;
@@ -35,6 +35,8 @@ mod replica;
 pub mod scan_places;
 mod stale;
 mod stats;
+#[cfg(test)]
+mod stories;
 #[cfg(test)]
 pub mod testing;
 mod tombstone;

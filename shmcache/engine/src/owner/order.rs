@@ -121,7 +121,11 @@ impl Order {
 
     /// How many items stand before.
     pub fn rank(&self, position: Position) -> usize {
-        self.lengths[..position.block].iter().map(|&length| length as usize).sum::<usize>() + position.index
+        self.lengths[..position.block]
+            .iter()
+            .map(|&length| length as usize)
+            .sum::<usize>()
+            + position.index
     }
 
     /// The place of this rank; the end for any that is too large.
@@ -134,7 +138,10 @@ impl Order {
             let mut behind = self.length - rank;
             for (block, &length) in self.lengths.iter().enumerate().rev() {
                 if behind <= length as usize {
-                    return Position { block, index: length as usize - behind };
+                    return Position {
+                        block,
+                        index: length as usize - behind,
+                    };
                 }
                 behind -= length as usize;
             }
@@ -166,16 +173,25 @@ impl Order {
 
     /// Items from a place on, forward.
     pub fn forward(&self, from: Position) -> impl Iterator<Item = Item> + '_ {
-        let rest = self.blocks.get(from.block).map_or(&[][..], |items| &items[from.index.min(items.len())..]);
+        let rest = self
+            .blocks
+            .get(from.block)
+            .map_or(&[][..], |items| &items[from.index.min(items.len())..]);
         let after = self.blocks.get(from.block + 1..).unwrap_or(&[]);
         rest.iter().chain(after.iter().flatten()).copied()
     }
 
     /// Items before a place, backward.
     pub fn backward(&self, from: Position) -> impl Iterator<Item = Item> + '_ {
-        let rest = self.blocks.get(from.block).map_or(&[][..], |items| &items[..from.index.min(items.len())]);
+        let rest = self
+            .blocks
+            .get(from.block)
+            .map_or(&[][..], |items| &items[..from.index.min(items.len())]);
         let before = &self.blocks[..from.block.min(self.blocks.len())];
-        rest.iter().rev().chain(before.iter().rev().flat_map(|block| block.iter().rev())).copied()
+        rest.iter()
+            .rev()
+            .chain(before.iter().rev().flat_map(|block| block.iter().rev()))
+            .copied()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Item> + '_ {
@@ -192,7 +208,9 @@ impl Order {
     pub fn random(&self, mut below: impl FnMut(usize) -> usize) -> Option<Item> {
         const FEW: usize = 64;
         if self.blocks.len() <= FEW {
-            return (self.length > 0).then(|| self.get(self.at_rank(below(self.length)))).flatten();
+            return (self.length > 0)
+                .then(|| self.get(self.at_rank(below(self.length))))
+                .flatten();
         }
         loop {
             let (block, index) = (below(self.blocks.len()), below(BLOCK));
@@ -239,7 +257,13 @@ mod tests {
                 }
                 Err(index) if growing || random.below(3) == 0 => {
                     assert_eq!(order.rank(position), index);
-                    order.insert(position, Item { sort: item.0, at: item.1 });
+                    order.insert(
+                        position,
+                        Item {
+                            sort: item.0,
+                            at: item.1,
+                        },
+                    );
                     model.insert(index, item);
                 }
                 _ => {}
@@ -252,7 +276,10 @@ mod tests {
                 let position = order.at_rank(rank);
                 let ahead: Vec<u64> = order.forward(position).take(600).map(|item| item.at).collect();
                 let behind: Vec<u64> = order.backward(position).map(|item| item.at).collect();
-                assert_eq!(ahead, model.iter().skip(rank).take(600).map(|item| item.1).collect::<Vec<_>>());
+                assert_eq!(
+                    ahead,
+                    model.iter().skip(rank).take(600).map(|item| item.1).collect::<Vec<_>>()
+                );
                 assert_eq!(behind, model.iter().take(rank).rev().map(|item| item.1).collect::<Vec<_>>());
             }
         }

@@ -70,7 +70,7 @@ impl Owner {
                 if !self.heap.contains(word.offset()) {
                     return Err(format!("bucket {bucket} points outside the heap"));
                 }
-                    if word.is_link() {
+                if word.is_link() {
                     self.heap.see(word.offset(), || BUCKET_BYTES);
                     next = Some(word.offset());
                 } else {
@@ -81,7 +81,7 @@ impl Owner {
                         _ => keys += 1,
                     }
                     self.heap.see(word.offset(), || meta.entry_bytes());
-                    self.collection_seen(word.offset());
+                    self.collection_seen(word.offset(), meta);
                 }
             }
             match next {

@@ -134,7 +134,7 @@ impl Owner {
             epoch: self.epoch,
             node: origin.node,
             effect: Effect::Set,
-            kind: Kind::from_code(Meta(self.map.load(offset.0 + WORD)).kind_code()).expect("the owner wrote it"),
+            kind: Meta(self.map.load(offset.0 + WORD)).kind(),
             event: self.event,
             more,
             deadline,
@@ -294,7 +294,7 @@ impl Owner {
         let in_place =
             entry.meta.has_deadline() && deadline != 0 && self.group.is_none() && self.node == 0 && !entry.meta.is_stale();
         if !in_place {
-            let kind = Kind::from_code(entry.meta.kind_code()).expect("the owner wrote it");
+            let kind = entry.meta.kind();
             let value = self.value(entry).to_vec();
             return self.put(key, kind, &value, deadline).map(|_| ());
         }

@@ -48,7 +48,11 @@ impl Visitor for Copy {
             epoch: self.epoch,
             node: sight.meta().node(),
             effect: if deleted { Effect::Delete } else { Effect::Set },
-            kind: if deleted { Kind::String } else { Kind::from_code(sight.meta().kind_code()).unwrap_or(Kind::String) },
+            kind: if deleted {
+                Kind::String
+            } else {
+                Kind::from_code(sight.meta().kind_code()).unwrap_or(Kind::String)
+            },
             event: 0,
             more: false,
             // A tombstone's own deadline says when it may be forgotten here, nothing about the key.
