@@ -13,7 +13,6 @@ import base64
 import hashlib
 import os
 import secrets
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ..errors import ConfigError, WrongKey
 from ..limits import DATA_KEYS_MAX, KEY_FILE_BYTES_MAX
+from ..protocol.secret_files import read_secret
 from .blocks import FILE_ID_BYTES
 
 KEY_BYTES: Final = 32
@@ -95,14 +95,7 @@ def _parse_key(line: str) -> bytes | None:
 
 def load_cipher(path: str | Path) -> FileCipher:
     """The keys of a key file. Raises ConfigError."""
-    try:
-        with open(path, "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(KEY_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"data_key_file: {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigError(f"data_key_file: {path} has mode {mode:04o}, so that others can use the secret: chmod 600 {path}")
+    text = read_secret("data_key_file:", path, KEY_FILE_BYTES_MAX)
     lines = [line.strip() for line in text.decode("ascii", "replace").splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if len(text) > KEY_FILE_BYTES_MAX or not 1 <= len(lines) <= DATA_KEYS_MAX:

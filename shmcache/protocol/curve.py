@@ -7,7 +7,6 @@ certificate format of ZeroMQ. Keys are handled as Z85, 40 printable bytes, as Ze
 import ipaddress
 import os
 import re
-import stat
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from zmq.utils import z85
 
 from ..errors import ConfigError
 from ..limits import ALLOWED_BYTES_MAX, ALLOWED_KEYS_MAX
+from .secret_files import check_private
 
 KEY_CHARS: Final = 40
 ZAP_DOMAIN: Final = "shmcache"
@@ -73,14 +73,7 @@ def generate(folder: Path | str, name: str) -> tuple[Path, Path]:
 
 def load_keypair(path: Path | str) -> KeyPair:
     """The pair of a `.key` file. Raises ConfigError, also if anyone but its owner may read it."""
-    try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-    except OSError as error:
-        raise ConfigError(f"key file {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigError(
-            f"key file {path} has mode {mode:04o}, so that others can use the secret: chmod 600 {path}"
-        )
+    check_private("key file", path)
     public, secret = _load(path)
     if secret is None:
         raise ConfigError(f"key file {path} holds no secret key: give the .key file, not the .pub file")

@@ -1,15 +1,13 @@
 """What the supervisor does for the RESP port before its gateways start: users, certificates, and the ports themselves."""
 
-import os
 import socket
-import stat
-from pathlib import Path
 from typing import Any
 
 from ..config import Config
 from ..errors import ConfigError
 from ..limits import RESP_SECRET_BYTES_MAX
 from ..protocol.curve import is_loopback
+from ..protocol.secret_files import read_secret
 from .plan import Plan
 from .reserving import reserve_port
 
@@ -83,14 +81,7 @@ def _password(config: Config) -> str:
         return password
     if password:
         raise ConfigError("resp_password_file: there is a resp_password too: give one of them")
-    try:
-        with open(Path(path), "rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(RESP_SECRET_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(f"resp_password_file: {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigError(f"resp_password_file: {path} has mode {mode:04o}, so that others can use the secret: chmod 600 {path}")
+    text = read_secret("resp_password_file:", path, RESP_SECRET_BYTES_MAX)
     found = text.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
     if not found or len(text) > RESP_SECRET_BYTES_MAX or "\n" in found:
         raise ConfigError(f"resp_password_file: {path} must hold one line of at most {RESP_SECRET_BYTES_MAX} bytes")

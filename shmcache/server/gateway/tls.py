@@ -2,10 +2,10 @@
 
 import os
 import ssl
-import stat
 from typing import Any, Final
 
 from ...errors import ConfigError
+from ...protocol.secret_files import check_private
 
 _FILES: Final = ("cert", "key")
 
@@ -25,12 +25,7 @@ def make_context(settings: dict[str, Any]) -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, settings: dict[str, Any]) -> None:
-    try:
-        mode = stat.S_IMODE(os.stat(settings["key"]).st_mode)
-    except OSError as error:
-        raise ConfigError(f"resp_tls_key: {settings['key']}: {error.strerror}") from None
-    if mode & 0o077:
-        raise ConfigError(f"resp_tls_key: {settings['key']} has mode {mode:04o}, so that others can use the secret: chmod 600 {settings['key']}")
+    check_private("resp_tls_key:", settings["key"])
 
     def no_passphrase() -> str:
         raise ConfigError(f"resp_tls_key: {settings['key']} is encrypted: only keys without a passphrase are taken")
