@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import ShmcacheError
 from ...protocol import frames
-from ...protocol.commands import key_positions, plan
+from ...protocol.commands import plan
 from .lanes import Group
 from .rows import Row
 from .transactions import Collected
@@ -33,7 +33,7 @@ class OwnWrites:
         """A coroutine with the command's result, or None if it is not carried out this way."""
         slots = client.gateway.slots
         try:
-            keys = list(dict.fromkeys(args[at] for at in key_positions(row, args)))  # type: ignore[arg-type]
+            keys = list(dict.fromkeys(row.keys_in(args)))
             planned = plan(args, slots, by_shard=True)  # type: ignore[arg-type]
         except (ShmcacheError, ValueError, IndexError):
             return None

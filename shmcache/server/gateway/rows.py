@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import CommandFailed
-from ...protocol.commands import TABLE
+from ...protocol.commands import TABLE, CommandSpec, key_positions
 
 Handler = Callable[[Any, list[Any]], Any]
 """(Connection, command) -> value, or a coroutine that is awaited when all earlier commands of the connection have been answered."""
@@ -46,9 +46,17 @@ class Row:
         """Whether the number of arguments is right."""
         return len(args) == self.arity if self.arity >= 0 else len(args) >= -self.arity
 
+    def keys_in(self, args: list[Any]) -> list[Any]:
+        """The keys of a command; none where their number is wrong."""
+        # A row says where keys are as a row of the command table does.
+        return [args[at] for at in key_positions(self, args)]  # type: ignore[arg-type]
 
-ROWS: Final[dict[str, Row]] = {
-    spec.name: Row(
+
+
+
+def _of_engine(spec: CommandSpec) -> Row:
+    single = spec.first_key == spec.last_key == 1 and spec.split == "none" and not spec.numkeys
+    return Row(
         spec.name,
         spec.arity,
         spec.first_key,
@@ -58,15 +66,16 @@ ROWS: Final[dict[str, Row]] = {
         spec.summary,
         spec.family,
         # Keys of several slots are refused by a reader, and only there.
-        local="local" in spec.flags and (spec.split != "none" or (spec.last_key == 1 and not spec.numkeys)),
+        local="local" in spec.flags and (single or spec.split != "none"),
         blocking="blocking" in spec.flags,
         numkeys=spec.numkeys,
         split=spec.split,
-        runs=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys and "blocking" not in spec.flags,
-        single=spec.first_key == 1 and spec.last_key == 1 and spec.split == "none" and not spec.numkeys,
+        runs=single and "blocking" not in spec.flags,
+        single=single,
     )
-    for spec in TABLE.values()
-}
+
+
+ROWS: Final[dict[str, Row]] = {spec.name: _of_engine(spec) for spec in TABLE.values()}
 _BY_WORD: Final[dict[bytes, Row]] = {}
 _WORDS_MAX: Final = 10_000
 

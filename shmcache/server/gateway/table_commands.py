@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from ...errors import CommandFailed
 from ...protocol.channels import compile_glob
-from ...protocol.commands import key_positions
 from .arguments import word
 from .connection import Connection
 from .replies import Members
@@ -98,7 +97,6 @@ def _keys(args: list[bytes]) -> list[bytes]:
         raise CommandFailed("ERR", "Invalid command specified")
     if not row.takes(args):
         raise CommandFailed("ERR", "Invalid number of arguments specified for command")
-    positions = key_positions(row, args)  # type: ignore[arg-type]
-    if not positions:
+    if not (keys := row.keys_in(args)):
         raise CommandFailed("ERR", "The command has no key arguments")
-    return [args[at] for at in positions]
+    return keys

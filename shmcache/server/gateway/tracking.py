@@ -11,7 +11,7 @@ from ..._engine import EngineError
 from ...client.local import read
 from ...errors import ResponseError
 from ...limits import RESP_TRACKED_KEYS_MAX
-from ...protocol.commands import READ_ONLY, key_positions
+from ...protocol.commands import READ_ONLY
 from .changes import FLUSHED, Change
 from .connection import Connection, out_or_pending
 from .loops import OwnWrites
@@ -69,7 +69,7 @@ class Tracking:
                 return False
             client._begin(work, encoder_for(client.resp, name, args))
             return True
-        keys = keys_of(row, args) if wants else []
+        keys = row.keys_in(args) if wants else []
         if not keys:
             return False
         self.table.remember(keys, client)
@@ -233,11 +233,3 @@ class Table:
             self._readers.clear()
             for tracking in list(self.clients.values()):
                 tracking.tell(None)
-
-
-def keys_of(row: Row, args: list[Any]) -> list[bytes]:
-    """The keys of a command."""
-    try:
-        return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
-    except (ValueError, IndexError, ResponseError):
-        return []

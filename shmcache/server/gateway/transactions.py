@@ -6,7 +6,7 @@ from typing import Any, Final
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_QUEUED_COMMANDS_MAX
 from ...protocol import frames
-from ...protocol.commands import READ_ONLY, SlotMap, cross_slot, key_positions, request_flags, slot_of_key
+from ...protocol.commands import READ_ONLY, SlotMap, cross_slot, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
 from .replies import NIL_ARRAY
@@ -120,7 +120,7 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     refused = _refused(client, transaction)
     engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
     slots: SlotMap = gateway.slots
-    shard, slot = _place([args for _, args in engine], slots, watched)
+    shard, slot = _place(engine, slots)
     guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})
     if watched and (guard is None or len(watched) * 2 + 1 != len(guard) or not engine):
         keys = list(watched)
@@ -128,7 +128,7 @@ async def execute(client: Any, args: list[bytes]) -> Any:
             return NIL_ARRAY
     results: list[Any] = []
     tracking = client.tracking
-    read = [key for row, args in engine if row.name in READ_ONLY for key in keys_of(row, args)] if tracking is not None and tracking.wants() else []
+    read = [key for row, args in engine if row.name in READ_ONLY for key in row.keys_in(args)] if tracking is not None and tracking.wants() else []
     if tracking is not None:
         tracking.caching = None
     gateway.tracking.remember(read, client)
@@ -158,21 +158,14 @@ def _refused(client: Any, transaction: Transaction) -> dict[int, ShmcacheError]:
     return {at: error for at, error in found if error is not None}
 
 
-def keys_of(row: Row, args: list[Any]) -> list[bytes]:
-    """The keys of a command."""
-    return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
-
-
-def _place(commands: list[list[Any]], slots: SlotMap, watched: dict[bytes, int]) -> tuple[int, int]:
+def _place(commands: list[tuple[Row, list[Any]]], slots: SlotMap) -> tuple[int, int]:
     """(Shard, slot) of a transaction: the one place that says which there can be. Raises CrossSlot."""
-    from .rows import ROWS
-
-    keys = [args[at] for args in commands for at in key_positions(ROWS[args[0]], args)]  # type: ignore[arg-type]
-    found = [slot_of_key(key) for key in keys]
+    keys = [row.keys_in(args) for row, args in commands]
+    found = [slot_of_key(key) for some in keys for key in some]
     if len({slots.shard_of[slot] for slot in found}) > 1:
         raise cross_slot("a transaction")
     # A script without keys runs where the others are.
-    if slots.shards > 1 and any(ROWS[args[0]].split != "shard" and not key_positions(ROWS[args[0]], args) for args in commands):  # type: ignore[arg-type]
+    if slots.shards > 1 and any(row.split != "shard" and not some for (row, _), some in zip(commands, keys, strict=True)):
         raise ResponseError("CROSSSLOT", "a command without a key concerns all shards: it cannot be part of a transaction on one of them")
     slot = found[0] if found else slots.slot_of[0]
     return slots.shard_of[slot], slot

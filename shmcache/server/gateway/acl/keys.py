@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ....protocol.commands import key_positions
 from ..rows import Row
 
 READ: Final = 1
@@ -44,10 +43,8 @@ def accesses(row: Row, args: list[Any]) -> Iterator[tuple[bytes, int]]:
         both = READ if name.endswith("_RO") else READ | WRITE
         yield from ((key, both) for key in _counted(args, _NUMKEYS[name]))
         return
-    positions = key_positions(row, args)  # type: ignore[arg-type]
     first, rest = _kinds(row, args)
-    for place, kind in zip(positions, itertools.chain((first,), itertools.repeat(rest)), strict=False):
-        yield args[place], kind
+    yield from zip(row.keys_in(args), itertools.chain((first,), itertools.repeat(rest)), strict=False)
     for place, word in enumerate(args[2:-1], 2) if name in _STORING else ():
         if word.upper() in _STORING[name]:
             yield args[place + 1], WRITE
