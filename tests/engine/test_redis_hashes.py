@@ -9,7 +9,7 @@ import pytest
 
 from shmcache import _engine
 from tests.engine.regions import execute
-from tests.support.differential import Differential, Refusal, pairs, unordered
+from tests.support.differential import Differential, Refusal, code_only, pairs, unordered
 
 LIMITS = {"large": (0, 64), "two": (2, 8), "usual": (128, 64)}
 LONG = "x" * 100
@@ -159,12 +159,7 @@ def test_random_transactions(sized: Differential):
     chooser = random.Random(9)
     for _ in range(300):
         batch = [stream(chooser) for _ in range(chooser.randrange(2, 9))]
-        sized.redis_answer("MULTI")
-        for args in batch:
-            sized.redis_answer(*args)
-        theirs = sized.redis_answer("EXEC")
-        ours = execute(sized.owner, batch, flags=_engine.FLAG_TRANSACTION)
-        assert [answer.code if isinstance(answer, Refusal) else answer for answer in theirs] == [getattr(answer, "code", answer) for answer in ours], batch
+        sized.same_transaction(batch, by=code_only)
         sized.same_state(*[f"{{t}}h{number}" for number in range(4)])
 
 

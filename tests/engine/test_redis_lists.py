@@ -4,9 +4,7 @@ import random
 
 import pytest
 
-from shmcache import _engine
-from tests.engine.regions import execute
-from tests.support.differential import Differential, Refusal, near
+from tests.support.differential import Differential, near
 
 KEYS = (b"a", b"b", b"c", b"none")
 LARGE = 200
@@ -104,15 +102,6 @@ def test_random_transactions(both: Differential, seed: int):
     chooser = random.Random(1000 + seed)
     for _ in range(150):
         calls = [tuple(arguments(chooser, chooser.choice(KEYS[:3]))) for _ in range(chooser.randrange(1, 8))]
-        both.redis_answer("MULTI")
-        for call in calls:
-            both.redis_answer(*call)
-        theirs = both.redis_answer("EXEC")
-        ours = execute(both.owner, [[arg if isinstance(arg, bytes) else str(arg).encode() for arg in call] for call in calls], _engine.FLAG_TRANSACTION)
-        for call, their, our in zip(calls, theirs, ours, strict=True):
-            if isinstance(their, Refusal):
-                assert (our.code, our.message) == (their.code, their.message), call
-            else:
-                assert their == our, (call, calls)
+        both.same_transaction(calls)
         both.same_state(*KEYS)
     both.owner.verify()

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from shmcache import _engine
-from tests.engine.regions import execute
 from tests.engine.test_redis_hashes import scanned
 from tests.support.differential import Differential, Refusal, unordered
 
@@ -167,13 +165,7 @@ def test_random_transactions(sized: Differential):
         batch = [args for args in (stream(chooser) for _ in range(12)) if args[0] not in RARE or chooser.random() < 0.3]
         if not batch:
             continue
-        sized.redis_answer("MULTI")
-        for args in batch:
-            sized.redis_answer(*args)
-        theirs = sized.redis_answer("EXEC")
-        ours = execute(sized.owner, batch, flags=_engine.FLAG_TRANSACTION)
-        plain = [sorted(a) if isinstance(a, list) else a.code if isinstance(a, Refusal) else a for a in theirs]
-        assert plain == [sorted(a) if isinstance(a, list) else getattr(a, "code", a) for a in ours], batch
+        sized.same_transaction(batch, by=unordered)
         sized.same_state(*[f"{{t}}s{number}" for number in range(4)])
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from shmcache import _engine
-from tests.engine.regions import Regions, new_regions
+from tests.engine.regions import ErrorReply, Regions, execute, new_regions
 
 Argument = bytes | str | int | float
 Compare = Callable[[Any, Any], bool]
@@ -191,6 +191,17 @@ class Differential:
             with contextlib.suppress(_engine.Busy):
                 self._hold(args, theirs, self.engine_answer(*args, local=True), by, "reader")
         return theirs
+
+    def same_transaction(self, commands: Sequence[Sequence[Argument]], *, by: Compare = exact) -> None:
+        """Run the commands as one transaction in both, fail unless the answers to each agree."""
+        self.redis_answer("MULTI")
+        for args in commands:
+            self.redis_answer(*args)
+        theirs = self.redis_answer("EXEC")
+        ours = execute(self.owner, [[to_bytes(arg) for arg in args] for args in commands], _engine.FLAG_TRANSACTION)
+        for args, their, our in zip(commands, theirs, ours, strict=True):
+            self.history.append(f"{brief([to_bytes(arg) for arg in args])} -> {brief(their)}")
+            self._hold(tuple(args), their, Refusal(our.code, our.message) if isinstance(our, ErrorReply) else our, by, "engine")
 
     def _hold(self, args: tuple[Argument, ...], theirs: Any, ours: Any, by: Compare, who: str) -> None:
         if not by(theirs, ours):
