@@ -232,11 +232,13 @@ class Gateway:
 
     # --- housekeeping -------------------------------------------------------------------------------
     async def housekeeping(self) -> None:
-        """Once a second: idle connections, figures, certificates."""
+        """Once a second: users, idle connections, figures, certificates."""
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             now = self.loop.time()
             self.rates.append((now, self.commands))
+            # Clients that only listen or wait bring no packet to notice it by.
+            self.guard.keep_up()
             if self.certificates is not None:
                 self.certificates.review()
             if not self.timeout_s:

@@ -132,6 +132,10 @@ class Subscriber(asyncio.Protocol):
             self._send(SUBSCRIBE, self._probe)
 
     def data_received(self, data: bytes) -> None:
+        # What was published after the client lost a channel is not for it any more.
+        self._client.gateway.guard.keep_up()
+        if self._client.is_closing:
+            return
         try:
             for kind, body in self._records.feed(data):
                 if kind == FRAME:

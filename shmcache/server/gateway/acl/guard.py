@@ -60,6 +60,11 @@ class Guard:
         return self.users.get(DEFAULT, _NOBODY)
 
     # --- changes ------------------------------------------------------------------------------------
+    def keep_up(self) -> None:
+        """`follow`, if there is anything. `Connection` does the same in its own words, for each packet."""
+        if self.turn[0] != self.seen:
+            self.follow()
+
     def follow(self) -> None:
         """Take over what another gateway has changed."""
         before = self.users
@@ -102,9 +107,8 @@ class Guard:
     # --- clients ------------------------------------------------------------------------------------
     def welcome(self, client: "Connection") -> bool:
         """A new one, or one that wants to be as new (RESET); False: it may not even try."""
-        if self.turn[0] != self.seen:
-            # Who comes after a password was set, at another gateway, is no client from before.
-            self.follow()
+        # Who comes after a password was set, at another gateway, is no client from before.
+        self.keep_up()
         client.user, client.is_authenticated = DEFAULT, self.default.is_open
         self.refresh(client)
         return not (self._is_protected and self.default.is_open and client.peer and not is_loopback(f"tcp://{client.peer}"))
@@ -114,8 +118,7 @@ class Guard:
 
     def login(self, client: "Connection", name: bytes | None, password: bytes, command: str) -> None:
         """AUTH, or HELLO with AUTH. Raises ResponseError; then the client stays who it was."""
-        if self.turn[0] != self.seen:
-            self.follow()
+        self.keep_up()
         if name is None and self.default.needs_no_password:
             raise _NO_PASSWORD
         text = DEFAULT if name is None else name.decode("utf-8", "surrogateescape")
