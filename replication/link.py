@@ -79,6 +79,9 @@ class ShardLink:
     applied: int = 0
     """Log position up to which everything is applied here."""
     applied_stamp: int = 0
+    """Stamp up to which everything is: what a client that waits for its own write goes by."""
+    copied_stamp: int = 0
+    """The largest that a copy has brought: it says nothing about the slots that are still to come until the copy is complete."""
     current_as_of_ms: int = 0
     slots: bytes = b""
     applying: deque[_Applying] = field(default_factory=deque)
@@ -349,8 +352,9 @@ class Link:
         while shard.applying and shard.applying[0].done:
             item = shard.applying.popleft()
             shard.applied = max(shard.applied, item.position)
-            shard.applied_stamp = max(shard.applied_stamp, item.stamp)
+            shard.copied_stamp = max(shard.copied_stamp, item.stamp)
         if shard.phase == "following":
+            shard.applied_stamp = max(shard.applied_stamp, shard.copied_stamp)
             self._acks_due.add(number)
             self._note_current(shard)
 

@@ -153,6 +153,7 @@ class Relay:
                     "following", upstream=link.address, upstream_name=welcome.instance, epoch=welcome.epoch, copying=fields["copying"]
                 )
                 if not link.merge:
+                    self.region.clear_stamps()
                     self.region.store(Word.UPSTREAM_SHARDS, welcome.shards)
                     if welcome.fork is not None and not self._follows(welcome.history):
                         self._count_lost(link, welcome.fork)
@@ -176,6 +177,9 @@ class Relay:
                 for shard, state in enumerate(link.shards):
                     self.region.store_stamp(shard, state.applied_stamp)
             case "refused" | "down":
+                if not link.merge:
+                    # The next one that answers there may be another, with an older clock.
+                    self.region.clear_stamps()
                 self._log.warning(f"link {name}", upstream=link.address, **fields)
             case _:
                 pass
@@ -215,6 +219,8 @@ class Relay:
             return
         self._log.info("becoming a replica", upstream=address)
         self._fencer = None
+        # Before the router forwards anything: they are of another upstream, and of other shards.
+        self.region.clear_stamps()
         self._change(role="replica", upstream=address, fence="")
         self._follow(address)
         self._tell_workers()

@@ -180,6 +180,11 @@ class ReplicationRegion:
     def store_stamp(self, shard: int, stamp: int) -> None:
         _U64.pack_into(self._map, _STAMPS_AT + 8 * shard, stamp)
 
+    def clear_stamps(self) -> None:
+        """Nothing is known of the upstream's logs any more: whoever waits for a write of its own goes on waiting."""
+        for shard in range(SHARDS_MAX):
+            self.store_stamp(shard, 0)
+
     def acks(self, shard: int) -> list[int]:
         """Of every row: the position in this shard's log up to which that replica has applied it; 0 = none."""
         return self._acks[shard::SHARDS_MAX].tolist()
