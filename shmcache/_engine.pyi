@@ -107,6 +107,10 @@ class Packer:
         order has a little-endian u16 for each command, the number of its shard in that list; None if there is only one.
         `writes_first`: take nothing if the first command is one that `Reader.answer` answers."""
 
+    def pack_packets(self, packets: list[tuple[bytes, int]], max_commands: int, max_bytes: int) -> tuple[bytes, list[tuple[int, int]], int, bool]:
+        """One batch of whole packets (data, form: 2 or 3) where there is one shard: (payload, (number of commands, form) of each packet that was taken,
+        slot of the first, whether any writes). It ends before a packet that is not plain from its beginning to its end, or begins with what
+        `Reader.answer` answers, and at the limits; if the first is not taken there are none."""
 def cut_results(payload: bytes, runs: list[tuple[int, int]]) -> tuple[list[bytes], list[str]] | None:
     """A batch's results cut into runs of (number of commands, form): RESP2 (form 2), RESP3 (3), or a msgpack array (0); and the codes of the errors
     among the first two. None if a result says MOVED, or the payload is malformed or has another number of results."""
@@ -332,7 +336,8 @@ class LogRecord(NamedTuple):
     epoch: int
     node: int
     kind: str
-    """`set`, `delete`, `expire_at` (new expiry only), `expired`, `evicted`, `flush`, `set_ref` (value too large for the ring)."""
+    """`set`, `delete`, `expire_at` (new expiry only), `expired`, `evicted`, `flush`, `set_ref` (value too large for the ring), `changed` (parts of the
+    key's large collection; its own value and expiry stay)."""
     key: bytes
     value: bytes | None
     """Of a `set`; of a `flush` the slots that it concerns: empty for all, else a bitmap as in `Owner.set_slots`. None for other kinds."""

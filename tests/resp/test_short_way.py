@@ -108,6 +108,57 @@ def test_cut_at_every_byte(wire):
         assert connection.read(len(expected)) == expected, at
 
 
+def test_packets_that_wait_keep_their_order(single) -> None:
+    """Plain packets and others of many connections at once, one on the heels of the other."""
+    failures: list[str] = []
+
+    def talk(name: str) -> None:
+        rng = random.Random(name)
+        wire = Wire(single.resp_port)
+        value, expected = 0, b""
+        try:
+            for _ in range(300):
+                packet = b""
+                for _ in range(rng.choice([1, 1, 1, 3])):
+                    match rng.randrange(8):
+                        case 0:
+                            packet += request("GET", name)
+                            expected += b"$%d\r\n%d\r\n" % (len(str(value)), value) if value else b"$-1\r\n"
+                        case 1:
+                            packet += b"PING\r\n"
+                            expected += b"+PONG\r\n"
+                        case 2:
+                            packet += request("MULTI") + request("INCR", name) + request("EXEC")
+                            value += 1
+                            expected += b"+OK\r\n+QUEUED\r\n*1\r\n:%d\r\n" % value
+                        case _:
+                            packet += request("INCR", name)
+                            value += 1
+                            expected += b":%d\r\n" % value
+                cut = rng.choice([len(packet), rng.randrange(len(packet))])
+                for piece in (packet[:cut], packet[cut:]):
+                    if piece:
+                        wire.send(piece)
+                    time.sleep(rng.choice([0, 0, 0.0005]))
+            found = wire.read(len(expected))
+            if found != expected:
+                at = next(n for n, (one, other) in enumerate(zip(found, expected, strict=True)) if one != other)
+                failures.append(f"{name}: {found[at - 40 : at + 20]!r} for {expected[at - 40 : at + 20]!r}")
+        except OSError as error:
+            failures.append(f"{name}: {error}")
+        finally:
+            wire.close()
+
+    with redis.Redis(port=single.resp_port) as client:
+        client.flushall()
+    threads = [threading.Thread(target=talk, args=(f"order{n}",)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
 def test_a_transaction_in_the_middle_of_a_packet(wire):
     connection = wire()
     connection.send(

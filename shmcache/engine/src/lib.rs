@@ -13,6 +13,7 @@ pub mod bucket;
 pub mod clock;
 pub mod commands;
 pub mod compact;
+pub mod cutting;
 pub mod deadlines;
 pub mod failpoint;
 pub mod heap;

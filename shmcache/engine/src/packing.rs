@@ -1,17 +1,14 @@
-//! The gateway's way to the shards: commands of the Redis protocol to the messages' msgpack, and the results' msgpack to the Redis protocol,
-//! many at a time and without an object for each.
+//! The gateway's way to the shards: commands of the Redis protocol to the messages' msgpack, many at a time and without an object for each.
+//! (The way back: `cutting`.)
 //!
 //! Only what is plain is taken: commands with keys in one shard, named by the caller, whose replies need no look at what was asked. All else is left
 //! to the caller, who goes on where this ends.
 
-use crate::commands::reply::{Sink, ERROR_EXTENSION};
+use crate::commands::reply::Sink;
 use crate::commands::resolve;
 use crate::commands::table::{self, Spec, COMMANDS};
-use crate::resp::{next_command, RespSink};
+use crate::resp::next_command;
 use crate::slots::slot_of;
-
-/// Arrays in arrays that a result may have.
-const DEPTH_MAX: usize = 32;
 
 /// Which commands are taken, and where their keys lie.
 pub struct Packer {
@@ -115,11 +112,7 @@ impl Packer {
             let part = &mut parts[number];
             part.count += 1;
             part.writes |= spec.flags & table::WRITE != 0;
-            part.body.array(args.len());
-            part.body.status(spec.name);
-            for arg in &args[1..] {
-                part.body.bytes(arg);
-            }
+            put(&mut part.body, spec, &args);
             order.push(number as u16);
             end = next;
         }
@@ -130,202 +123,93 @@ impl Packer {
     }
 }
 
-/// How the results of some commands are wanted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Form {
-    /// As they are: a msgpack array.
-    Raw,
-    Resp2,
-    Resp3,
-}
-
-/// These are no results that can be passed on so: they are malformed, have another number than is due, or a shard says that a slot is not its own.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Unusual;
-
-/// Reads msgpack results.
-struct Results<'a> {
-    data: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Results<'a> {
-    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Unusual> {
-        let end = self
-            .at
-            .checked_add(bytes)
-            .filter(|&end| end <= self.data.len())
-            .ok_or(Unusual)?;
-        let taken = &self.data[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn number(&mut self, bytes: usize) -> Result<u64, Unusual> {
-        Ok(self.take(bytes)?.iter().fold(0, |number, &byte| number << 8 | byte as u64))
-    }
-
-    fn byte(&mut self) -> Result<u8, Unusual> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array(&mut self) -> Result<usize, Unusual> {
-        Ok(match self.byte()? {
-            mark @ 0x90..=0x9f => (mark & 15) as usize,
-            0xdc => self.number(2)? as usize,
-            0xdd => self.number(4)? as usize,
-            _ => return Err(Unusual),
-        })
-    }
-
-    fn text(&mut self) -> Result<&'a [u8], Unusual> {
-        let length = match self.byte()? {
-            mark @ 0xa0..=0xbf => (mark & 31) as usize,
-            0xd9 => self.number(1)? as usize,
-            0xda => self.number(2)? as usize,
-            0xdb => self.number(4)? as usize,
-            _ => return Err(Unusual),
+impl Packer {
+    /// One batch of whole packets, each with whether it is of RESP3, where there is but one shard. It ends before the first packet that is not plain
+    /// throughout, or that begins with what a reader can answer; and at `max_commands` and `max_bytes`, unless the first alone is larger in bytes.
+    pub fn pack_packets(&self, packets: &[(&[u8], bool)], max_commands: usize, max_bytes: usize) -> Batch {
+        let mut batch = Batch {
+            payload: Vec::with_capacity(BATCH_HEAD + packets.iter().map(|(data, _)| data.len()).sum::<usize>().min(max_bytes)),
+            counts: Vec::with_capacity(packets.len()),
+            slot: 0,
+            writes: false,
         };
-        self.take(length)
-    }
-
-    /// Pass one result on. The codes of errors are noted.
-    fn pass(&mut self, out: &mut impl Sink, codes: &mut Vec<String>, depth: usize) -> Result<(), Unusual> {
-        match self.byte()? {
-            0xc0 => out.nil(),
-            mark @ 0x00..=0x7f => out.int(mark as i64),
-            mark @ 0xe0..=0xff => out.int(mark as i8 as i64),
-            0xcc => out.int(self.number(1)? as i64),
-            0xcd => out.int(self.number(2)? as i64),
-            0xce => out.int(self.number(4)? as i64),
-            0xcf => out.int(i64::try_from(self.number(8)?).map_err(|_| Unusual)?),
-            0xd0 => out.int(self.number(1)? as i8 as i64),
-            0xd1 => out.int(self.number(2)? as i16 as i64),
-            0xd2 => out.int(self.number(4)? as i32 as i64),
-            0xd3 => out.int(self.number(8)? as i64),
-            mark @ 0xc4..=0xc6 => {
-                let length = self.number(1 << (mark - 0xc4))? as usize;
-                out.bytes(self.take(length)?);
+        batch.payload.resize(BATCH_HEAD, 0);
+        let mut total = 0;
+        let mut args = Vec::new();
+        for &(data, resp3) in packets {
+            let before = batch.payload.len();
+            if total > 0 && before + data.len() > max_bytes {
+                break;
             }
-            0xa0..=0xbf | 0xd9..=0xdb => {
-                self.at -= 1;
-                out.status(std::str::from_utf8(self.text()?).map_err(|_| Unusual)?);
-            }
-            0x90..=0x9f | 0xdc | 0xdd => {
-                self.at -= 1;
-                let length = self.array()?;
-                if depth == DEPTH_MAX {
-                    return Err(Unusual);
-                }
-                out.array(length);
-                for _ in 0..length {
-                    self.pass(out, codes, depth + 1)?;
-                }
-            }
-            mark @ (0xd4..=0xd8 | 0xc7..=0xc9) => {
-                let length = if mark >= 0xd4 {
-                    1 << (mark - 0xd4)
-                } else {
-                    self.number(1 << (mark - 0xc7))? as usize
-                };
-                if self.byte()? as i8 != ERROR_EXTENSION {
-                    return Err(Unusual);
-                }
-                let mut inner = Results {
-                    data: self.take(length)?,
-                    at: 0,
-                };
-                if inner.array()? != 2 {
-                    return Err(Unusual);
-                }
-                let code = std::str::from_utf8(inner.text()?).map_err(|_| Unusual)?;
-                let message = std::str::from_utf8(inner.text()?).map_err(|_| Unusual)?;
-                if code == "MOVED" || inner.at != length {
-                    return Err(Unusual);
-                }
-                out.error(code, message);
-                codes.push(code.to_owned());
-            }
-            _ => return Err(Unusual),
-        }
-        Ok(())
-    }
-
-    /// Step over one result, which must be well-formed; `codes` is noted later, when it is passed on.
-    fn skip(&mut self) -> Result<(), Unusual> {
-        self.pass(&mut Nowhere, &mut Vec::new(), 0)
-    }
-}
-
-/// Takes replies and forgets them.
-struct Nowhere;
-
-impl Sink for Nowhere {
-    fn nil(&mut self) {}
-    fn int(&mut self, _value: i64) {}
-    fn bytes(&mut self, _data: &[u8]) {}
-    fn status(&mut self, _text: &str) {}
-    fn array(&mut self, _length: usize) {}
-    fn error(&mut self, _code: &str, _message: &str) {}
-    fn mark(&self) -> usize {
-        0
-    }
-    fn rewind(&mut self, _mark: usize) {}
-}
-
-/// What became of a batch: its results cut into runs of so many commands, each in its form, and the codes of the errors among those not raw.
-pub fn results(payload: &[u8], runs: &[(usize, Form)]) -> Result<(Vec<Vec<u8>>, Vec<String>), Unusual> {
-    let mut results = Results { data: payload, at: 0 };
-    if results.array()? != runs.iter().map(|&(count, _)| count).sum::<usize>() {
-        return Err(Unusual);
-    }
-    let mut codes = Vec::new();
-    let mut cut = Vec::with_capacity(runs.len());
-    for &(count, form) in runs {
-        if form == Form::Raw {
-            let from = results.at;
-            for _ in 0..count {
-                results.skip()?;
-            }
-            let mut raw = Vec::with_capacity(results.at - from + 5);
-            raw.array(count);
-            raw.extend_from_slice(&payload[from..results.at]);
-            cut.push(raw);
-        } else {
-            let mut sink = RespSink {
-                out: Vec::with_capacity(count * 8),
-                resp3: form == Form::Resp3,
+            let Some((count, slot, writes)) = self.pack_packet(data, resp3, max_commands - total, &mut args, &mut batch.payload)
+            else {
+                batch.payload.truncate(before);
+                break;
             };
-            for _ in 0..count {
-                results.pass(&mut sink, &mut codes, 0)?;
+            if total == 0 {
+                batch.slot = slot;
             }
-            cut.push(sink.out);
+            total += count;
+            batch.writes |= writes;
+            batch.counts.push(count as u32);
         }
+        batch.payload[0] = 0xdd;
+        batch.payload[1..BATCH_HEAD].copy_from_slice(&(total as u32).to_be_bytes());
+        batch
     }
-    if results.at != payload.len() {
-        return Err(Unusual);
+
+    /// (Number of commands, slot of the first, whether any writes) of a packet that is plain from its beginning to its end.
+    fn pack_packet<'a>(
+        &self,
+        data: &'a [u8],
+        resp3: bool,
+        max_commands: usize,
+        args: &mut Vec<&'a [u8]>,
+        out: &mut Vec<u8>,
+    ) -> Option<(usize, u16, bool)> {
+        let taken = &self.taken[resp3 as usize];
+        let (mut end, mut count, mut first, mut writes) = (0, 0, 0, false);
+        while end < data.len() && count < max_commands {
+            end = next_command(data, end, args)?;
+            let spec = resolve(args).ok()?;
+            if args.len() > taken[spec.command as usize] as usize || (count == 0 && spec.flags & table::LOCAL != 0) {
+                return None;
+            }
+            if count == 0 || spec.keys.1 != 1 {
+                let (_, slot) = self.place(spec, args)?;
+                if count == 0 {
+                    first = slot;
+                }
+            }
+            writes |= spec.flags & table::WRITE != 0;
+            put(out, spec, args);
+            count += 1;
+        }
+        (end == data.len() && count > 0).then_some((count, first, writes))
     }
-    Ok((cut, codes))
 }
 
-/// Raw results of several shards in the order of the commands: replies, and the codes of the errors among them.
-pub fn weave(order: &[u16], parts: &[&[u8]], resp3: bool) -> Result<(Vec<u8>, Vec<String>), Unusual> {
-    let mut readers: Vec<Results> = parts.iter().map(|&data| Results { data, at: 0 }).collect();
-    for reader in &mut readers {
-        reader.array()?;
+/// A message for the only shard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// A msgpack array of all commands.
+    pub payload: Vec<u8>,
+    /// For each packet that was taken its number of commands.
+    pub counts: Vec<u32>,
+    /// Of the first command's first key.
+    pub slot: u16,
+    pub writes: bool,
+}
+
+/// The array of a batch, whose length is known at the end.
+const BATCH_HEAD: usize = 5;
+
+fn put(out: &mut Vec<u8>, spec: &Spec, args: &[&[u8]]) {
+    out.array(args.len());
+    out.status(spec.name);
+    for arg in &args[1..] {
+        out.bytes(arg);
     }
-    let mut codes = Vec::new();
-    let mut sink = RespSink {
-        out: Vec::with_capacity(order.len() * 8),
-        resp3,
-    };
-    for &number in order {
-        readers
-            .get_mut(number as usize)
-            .ok_or(Unusual)?
-            .pass(&mut sink, &mut codes, 0)?;
-    }
-    Ok((sink.out, codes))
 }
 
 #[cfg(test)]
@@ -421,6 +305,41 @@ mod tests {
     }
 
     #[test]
+    fn packets_are_taken_whole_or_not_at_all() {
+        let packer = packer(1);
+        let one = stream(&["SET a 1"]);
+        let two = stream(&["INCR b", "GET a", "INCR c"]);
+        let batch = packer.pack_packets(&[(&one, false), (&two, true)], 100, 1000);
+        assert_eq!(
+            (batch.counts.as_slice(), batch.slot, batch.writes),
+            (&[1, 3][..], slot_of(b"a"), true)
+        );
+        let mut expected = b"\xdd\0\0\0\x04".to_vec();
+        expected.extend(packer.pack(&one, 0, false, false, 100, 1000).parts[0].body.iter());
+        expected.extend(packer.pack(&two, 0, false, false, 100, 1000).parts[0].body.iter());
+        assert_eq!(batch.payload, expected);
+        // Each of these ends it, and leaves no trace: a read at the front, another command, a cut one, nothing, one not taken in this protocol.
+        let mset = stream(&["MSET a 1"]);
+        for (odd, resp3) in [
+            (stream(&["GET a", "SET a 1"]), false),
+            (stream(&["SET a 1", "PING"]), false),
+            (one[..one.len() - 1].to_vec(), false),
+            (Vec::new(), false),
+            (mset.clone(), true),
+        ] {
+            let batch = packer.pack_packets(&[(&one, false), (&odd, resp3), (&one, false)], 100, 1000);
+            assert_eq!(batch.counts, [1], "{odd:?}");
+            assert_eq!(batch, packer.pack_packets(&[(&one, false)], 100, 1000));
+            assert!(packer.pack_packets(&[(&odd, resp3)], 100, 1000).counts.is_empty());
+        }
+        assert_eq!(packer.pack_packets(&[(&mset, false)], 100, 1000).counts, [1]);
+        // The limits.
+        assert_eq!(packer.pack_packets(&[(&one, false), (&two, false)], 3, 1000).counts, [1]);
+        assert!(packer.pack_packets(&[(&two, false)], 2, 1000).counts.is_empty());
+        assert_eq!(packer.pack_packets(&[(&two, false), (&one, false)], 100, 10).counts, [3]);
+    }
+
+    #[test]
     fn shards_get_their_own_and_the_order_is_kept() {
         let data = stream(&["INCR a", "INCR b", "INCR a", "MSET {a}1 1 {a}2 2", "MSET a 1 b 2"]);
         let packer = packer(16);
@@ -429,64 +348,5 @@ mod tests {
         assert_eq!(packed.end, data.len() - stream(&["MSET a 1 b 2"]).len());
         assert_eq!(packed.order, [0, 1, 0, 0]);
         assert_eq!(packed.parts.iter().map(|part| part.count).collect::<Vec<_>>(), [3, 1]);
-    }
-
-    fn sample() -> Vec<u8> {
-        let mut out = Vec::new();
-        out.array(7);
-        out.ok();
-        out.int(-70_000);
-        out.nil();
-        out.bytes(&[b'x'; 300]);
-        out.error("ERR", "bad\r\nthing");
-        out.array(2);
-        out.int(1);
-        out.nil();
-        out.int(i64::MIN);
-        out
-    }
-
-    #[test]
-    fn results_become_replies() {
-        let payload = sample();
-        let (cut, codes) = results(
-            &payload,
-            &[
-                (2, Form::Resp2),
-                (1, Form::Resp3),
-                (0, Form::Resp2),
-                (2, Form::Resp2),
-                (2, Form::Raw),
-            ],
-        )
-        .unwrap();
-        assert_eq!(cut[0], b"+OK\r\n:-70000\r\n");
-        assert_eq!(cut[1], b"_\r\n");
-        assert_eq!(cut[2], b"");
-        assert!(cut[3].starts_with(b"$300\r\nxxx") && cut[3].ends_with(b"x\r\n-ERR bad  thing\r\n"));
-        assert_eq!(cut[4], b"\x92\x92\x01\xc0\xd3\x80\0\0\0\0\0\0\0");
-        assert_eq!(codes, ["ERR"]);
-        let (woven, _) = weave(&[0, 1, 1, 0], &[b"\x92\x01\x02", b"\x92\x03\xa2OK"], false).unwrap();
-        assert_eq!(woven, b":1\r\n:3\r\n+OK\r\n:2\r\n");
-    }
-
-    #[test]
-    fn what_is_unusual_is_refused_whole() {
-        let payload = sample();
-        for end in 0..payload.len() {
-            assert_eq!(results(&payload[..end], &[(7, Form::Resp2)]), Err(Unusual));
-        }
-        assert_eq!(results(&payload, &[(6, Form::Resp2)]), Err(Unusual));
-        assert_eq!(results(&[payload, vec![0]].concat(), &[(7, Form::Resp2)]), Err(Unusual));
-        let mut moved = Vec::new();
-        moved.array(1);
-        moved.error("MOVED", "slot 1 belongs to another shard");
-        assert_eq!(results(&moved, &[(1, Form::Resp2)]), Err(Unusual));
-        assert_eq!(results(&moved, &[(1, Form::Raw)]), Err(Unusual));
-        let mut deep = vec![0x91; 100];
-        deep.push(0xc0);
-        assert_eq!(results(&deep, &[(1, Form::Raw)]), Err(Unusual));
-        assert_eq!(weave(&[0, 0], &[b"\x91\x01"], false), Err(Unusual));
-        assert_eq!(weave(&[1], &[b"\x91\x01"], false), Err(Unusual));
     }
 }

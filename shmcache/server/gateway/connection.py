@@ -22,6 +22,7 @@ from .acl.guard import PROTECTED
 from .arguments import address
 from .entries import Entry, Part, Parts, Places, Run
 from .packed import go_short
+from .packets import PACKET_BYTES_MAX, Packet
 from .replies import ENCODERS, Encoder, encode2
 from .requests import Command, Requests
 from .rows import Row, find, not_subscribed, unknown, wrong_arity
@@ -145,6 +146,28 @@ class Connection(asyncio.Protocol):
             gateway.guard.follow()
             if self.is_closing:
                 return
+        pending = self.pending
+        if pending:
+            last = pending[-1]
+            if type(last) is Packet and not last.count:
+                last.settle()
+                if self.is_closing or self._complaint:
+                    return
+        elif (
+            self.wrote_last
+            and gateway.takes_packets
+            and not (self.careful or self.backlog or self.busy or gateway.is_careful or self.is_stalled)
+            and self.requests.is_clean
+            and len(data) <= PACKET_BYTES_MAX
+        ):
+            packet = Packet(self, data)
+            pending.append(packet)
+            return gateway.lanes.add_packed(0, packet)
+        self.go_on(data)
+
+    def go_on(self, data: bytes) -> None:
+        """Look at what has come, now."""
+        gateway = self.gateway
         if not (self.careful or self.backlog or self.busy or gateway.is_careful or self.is_stalled) and self.requests.is_clean:
             data = go_short(self, data)
             if not data:
@@ -369,19 +392,27 @@ class Connection(asyncio.Protocol):
             or (self.tracking is not None and self.tracking.looks)
         )
 
+    def answer_only(self, entry: Entry, data: bytes) -> bool:
+        """Send these replies if it is all that this client waits for, which it nearly always is; whether that was so."""
+        pending = self.pending
+        if (
+            len(pending) != 1
+            or pending[0] is not entry
+            or self.busy or self.backlog or self.out or self._is_paused or self._has_ended or self._complaint or self.is_closing
+        ):  # fmt: skip
+            return False
+        pending.clear()
+        self.owed_bytes = 0
+        self.transport.write(data)
+        self.gateway.bytes_out += len(data)
+        if len(data) > _FLUSH_BYTES:
+            self.flush()
+        return True
+
     def deliver(self) -> None:
         """Some of the replies that were waited for are there."""
         pending, out = self.pending, self.out
-        if len(pending) == 1 and not (self.busy or self.backlog or out or self._is_paused or self._has_ended or self._complaint or self.is_closing):
-            # What it nearly always is.
-            data = pending[0].data
-            if data is not None:
-                pending.clear()
-                self.owed_bytes = 0
-                self.transport.write(data)
-                self.gateway.bytes_out += len(data)
-                if len(data) > _FLUSH_BYTES:
-                    self.flush()
+        if len(pending) == 1 and (pending[0].data is None or self.answer_only(pending[0], pending[0].data)):
             return
         while pending and pending[0].data is not None:
             out.append(pending.popleft().data)  # type: ignore[arg-type]

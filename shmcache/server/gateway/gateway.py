@@ -56,6 +56,8 @@ class Gateway:
         self._looked_at = -1.0
         self.packer: Packer | None = None
         """Packs requests by `slots`."""
+        self.takes_packets = False
+        """All goes to one shard: packets can wait as they came."""
         self.options: dict[str, str] = {}
         """Redis' options that mean nothing here but were set, to be read back."""
         self.started = time.time()
@@ -91,6 +93,7 @@ class Gateway:
         slots = route.write_slots
         if slots is not self.slots:
             self.slots, self.packer = slots, packer_for(slots)
+            self.takes_packets = slots.shards == 1
         return attachment
 
     def attachment_lately(self, now: float) -> Attachment | None:

@@ -21,6 +21,7 @@ from ...protocol import frames
 from ...protocol.codec import encode_commands
 from ...protocol.commands import READ_ONLY, is_repeatable, request_flags
 from .packed import PackedItem, apart, distribute, payload_of
+from .packets import Packet, pack
 
 _clock = time.monotonic
 _GATHER_TURNS_MAX: Final = 4
@@ -173,11 +174,11 @@ class _Lane:
 
     def send(self) -> None:
         """Begin the next message."""
-        if not self.queue:
+        route = self.lanes.route
+        request = self._next(route) if self.queue else None
+        if request is None:
             self.is_due = False
             return
-        route = self.lanes.route
-        request = self._next(route)
         self.request, self.recovering = request, False
         self.deadline = Deadline(_clock() + RESP_TIMEOUT_S, RESP_TIMEOUT_S)
         if len(request.payload) > MESSAGE_BYTES_MAX:
@@ -193,17 +194,25 @@ class _Lane:
             request.sent_to, request.number = None, 0
         self._recover(None)
 
-    def _next(self, route: LocalRoute) -> Request:
-        """Take from the queue what fits in one message."""
+    def _next(self, route: LocalRoute) -> Request | None:
+        """Take from the queue what fits in one message. None if nothing was left of it."""
         queue = self.queue
         self.has_packed = False
+        if type(queue[0]) is Packet:
+            taken = pack(queue[0].connection.gateway, queue)
+            if taken is not None:
+                self.items, payload, slot, writes = taken
+                self.has_packed = True
+                return Request(self.shard, slot, 0 if writes else _flags(route, []), payload)
+            if not queue:
+                return None
         if type(queue[0]) is Group:
             group = self.items = queue.popleft()
             return Request(self.shard, group.slot, group.flags, encode_commands(group.commands), group.commands)
         items: list[Any] = []
         count = 0
         has_packed = has_writes = False
-        while queue and type(item := queue[0]) is not Group:
+        while queue and type(item := queue[0]) is not Group and type(item) is not Packet:
             is_packed = type(item) is not tuple
             more = item.count if is_packed else len(item[0])
             if count and count + more > BATCH_COMMANDS_MAX:

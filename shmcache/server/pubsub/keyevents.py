@@ -38,7 +38,7 @@ def _names(record: LogRecord) -> list[tuple[str, str]]:
             return [("g", "rename_from")]
         taken = [(EVENTS[event], event)] if event in _REMOVALS else []
         return [*taken, ("g", "del")]
-    if record.kind not in ("set", "set_ref"):
+    if record.kind not in ("set", "set_ref", "changed"):
         return []
     if event == "rename":
         return [("g", "rename_to")]

@@ -152,7 +152,7 @@ fn decode_changes<'py>(py: Python<'py>, records: &[u8]) -> PyResult<Bound<'py, P
             continue;
         }
         let what = match record.effect {
-            Effect::Set | Effect::SetRef => WRITTEN,
+            Effect::Set | Effect::SetRef | Effect::Changed => WRITTEN,
             Effect::Flush => FLUSHED,
             _ => OTHER,
         };

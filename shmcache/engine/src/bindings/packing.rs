@@ -1,7 +1,8 @@
-//! `Packer` and what makes replies of results: `packing.rs` for the gateway.
+//! `Packer` and what makes replies of results: `packing.rs` and `cutting.rs` for the gateway.
 
 use super::convert::slot_table;
-use crate::packing::{self, Form, Packer};
+use crate::cutting::{self, Form};
+use crate::packing::Packer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
@@ -43,6 +44,24 @@ impl PyPacker {
         });
         (packed.end, rows, order)
     }
+
+    fn pack_packets<'py>(
+        &self,
+        py: Python<'py>,
+        packets: Vec<(Bound<'py, PyBytes>, u8)>,
+        max_commands: usize,
+        max_bytes: usize,
+    ) -> (Bound<'py, PyBytes>, Vec<(u32, u8)>, u16, bool) {
+        let plain: Vec<_> = packets.iter().map(|(data, form)| (data.as_bytes(), *form == 3)).collect();
+        let batch = self.0.pack_packets(&plain, max_commands, max_bytes);
+        let runs = batch
+            .counts
+            .iter()
+            .zip(&packets)
+            .map(|(&count, &(_, form))| (count, form))
+            .collect();
+        (PyBytes::new(py, &batch.payload), runs, batch.slot, batch.writes)
+    }
 }
 
 /// Cut a batch's results into runs, each as RESP2 (form 2), RESP3 (3) or msgpack (0): (runs, codes of errors); None if it is no plain reply.
@@ -58,7 +77,7 @@ fn cut_results<'py>(
         _ => Form::Raw,
     };
     let runs: Vec<_> = runs.into_iter().map(|(count, number)| (count, form(number))).collect();
-    let Ok((cut, codes)) = packing::results(payload, &runs) else {
+    let Ok((cut, codes)) = cutting::results(payload, &runs) else {
         return Ok(None);
     };
     Ok(Some((PyList::new(py, cut.iter().map(|data| PyBytes::new(py, data)))?, codes)))
@@ -77,7 +96,7 @@ fn weave_results<'py>(
         .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
         .collect();
     let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-    let (replies, codes) = packing::weave(&order, &parts, resp3).ok()?;
+    let (replies, codes) = cutting::weave(&order, &parts, resp3).ok()?;
     Some((PyBytes::new(py, &replies), codes))
 }
 

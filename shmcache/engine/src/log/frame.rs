@@ -143,12 +143,12 @@ impl Gaps {
             let (record, length) = Record::decode(&raw[at..]).map_err(|what| TailError::Corrupt(frame.to, what))?;
             let wants_value = match record.effect {
                 Effect::SetRef => true,
-                Effect::Deadline => self.keys.contains(record.key),
+                effect if effect.keeps_value() => self.keys.contains(record.key),
                 _ => false,
             };
             if !wants_value {
                 // A flush needs no look: a key that it deletes has its next value by a record of its own.
-                if !self.keys.is_empty() && record.effect != Effect::Deadline {
+                if !self.keys.is_empty() && !record.effect.keeps_value() {
                     self.keys.remove(record.key);
                 }
                 out.push(&raw[at..at + length]);

@@ -41,6 +41,8 @@ pub enum Effect {
     /// As Set, but the value is too large for the ring: `value` is its offset and length in the data region, 8 bytes each. A tailer
     /// reads the key, and takes the value if it still has this stamp; if not, a later record has a newer one.
     SetRef = 7,
+    /// Parts of the key's large collection changed: its root has this stamp now, and the value and deadline that it had.
+    Changed = 8,
 }
 
 impl Effect {
@@ -53,8 +55,14 @@ impl Effect {
             5 => Effect::Evicted,
             6 => Effect::Flush,
             7 => Effect::SetRef,
+            8 => Effect::Changed,
             _ => return None,
         })
+    }
+
+    /// Whether the record changes an entry that is there, and does not have its value.
+    pub fn keeps_value(self) -> bool {
+        matches!(self, Effect::Deadline | Effect::Changed)
     }
 
     pub fn name(self) -> &'static str {
@@ -66,6 +74,7 @@ impl Effect {
             Effect::Evicted => "evicted",
             Effect::Flush => "flush",
             Effect::SetRef => "set_ref",
+            Effect::Changed => "changed",
         }
     }
 }

@@ -112,6 +112,10 @@ impl Owner {
                 }
                 _ => return Ok(false),
             },
+            Effect::Changed => match found {
+                Some(found) if self.is_large_root(&found) => self.change_root(record.key, &found, origin),
+                _ => return Ok(false),
+            },
             Effect::Flush | Effect::SetRef => unreachable!("handled above, or refused by `check`"),
         }
         Ok(true)
@@ -127,7 +131,7 @@ impl Owner {
     #[inline]
     fn gives_way(&self, found: &Found, record: &Record) -> bool {
         if found.meta.is_stale() {
-            record.effect != Effect::Deadline
+            !record.effect.keeps_value()
         } else {
             self.origin_of(found) < record.origin()
         }
@@ -212,7 +216,7 @@ impl Owner {
                 self.pend(record.key, None, origin, record.effect);
                 return Ok(there || self.buries());
             }
-            Effect::Deadline => {
+            Effect::Deadline | Effect::Changed => {
                 let offset = match pending {
                     Some(pending) => pending.offset,
                     None => found.filter(|found| !found.meta.is_tombstone()).map(|found| found.offset),
@@ -225,7 +229,11 @@ impl Owner {
                 };
                 let kind = entry.meta.kind();
                 let value = self.value(&entry).to_vec();
-                let offset = self.new_entry(record.key, kind, &value, record.deadline, record.node)?;
+                let deadline = match record.effect {
+                    Effect::Changed => self.deadline(&entry),
+                    _ => record.deadline,
+                };
+                let offset = self.new_entry(record.key, kind, &value, deadline, record.node)?;
                 self.map.store(offset.0, record.stamp);
                 self.pend(record.key, Some(offset), origin, Effect::Set);
             }

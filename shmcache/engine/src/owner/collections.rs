@@ -13,6 +13,7 @@ use crate::memory::OwnerMap;
 use crate::parts::{id_in, is_part_key, name_in};
 use smallvec::SmallVec;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// First byte of a collection's value: everything is in this entry, or in parts.
@@ -35,9 +36,27 @@ pub struct Collection {
     fed_ms: u64,
 }
 
+/// Ids are hashes already.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("ids are numbers")
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Default)]
 pub struct Collections {
-    by_id: HashMap<u64, Collection>,
+    by_id: HashMap<u64, Collection, BuildHasherDefault<IdHasher>>,
     dying: VecDeque<u64>,
     /// When rootless collections were looked for last, unix ms.
     searched_ms: u64,

@@ -9,6 +9,7 @@ use super::list::name_of;
 use super::order::{Item, Order, Position};
 use super::{Entry, Owner, Refused};
 use crate::compact::{Builder, Compact};
+use crate::index::Found;
 use crate::layout::*;
 use crate::parts::{part_key, MAX_NAME_BYTES};
 use crate::slots::slot_of;
@@ -284,7 +285,33 @@ impl Owner {
 
     /// Write a large collection's root: make it visible, or say that it changed.
     pub fn put_root(&mut self, key: &[u8], large: &Large) -> Result<(), Refused> {
+        // In place where nobody else writes, as a deadline (`set_deadline`): what may be another node's root must come with its value.
+        if self.node == 0 && !self.in_group() {
+            let found = self.index.find(&self.map, self.index.hash(key), key);
+            if let Some(found) = found.filter(|found| self.is_root_of(found, large)) {
+                let origin = self.next_origin();
+                self.change_root(key, &found, origin);
+                return Ok(());
+            }
+        }
         self.put(key, large.kind, &root_value(large.id), large.deadline).map(|_| ())
+    }
+
+    /// Whether the entry is this collection's root as it is to be, but for its stamp. (Not a stale one: a sync may find it or miss it.)
+    fn is_root_of(&self, found: &Found, large: &Large) -> bool {
+        let deadline = if found.meta.has_deadline() {
+            self.map.load(found.offset.0 + 2 * WORD)
+        } else {
+            0
+        };
+        found.meta.kind_code() == large.kind as u8
+            && !found.meta.is_stale()
+            && deadline == large.deadline
+            && root_id(value_at(&self.map, found.offset.0)) == Some(large.id)
+    }
+
+    pub(super) fn is_large_root(&self, found: &Found) -> bool {
+        found.meta.is_collection() && root_id(value_at(&self.map, found.offset.0)).is_some()
     }
 
     /// Give a key this collection, whatever it had, compact if it is small; without elements the key is deleted. Elements of a sorted set come in order.

@@ -30,6 +30,8 @@ pub struct Order {
     blocks: Vec<Vec<Item>>,
     /// Lengths of the blocks, side by side so that adding them up is fast.
     lengths: Vec<u32>,
+    /// By what the last item of each block is sorted, side by side so that a search does not touch the blocks.
+    lasts: Vec<u64>,
     length: usize,
 }
 
@@ -54,7 +56,22 @@ impl Order {
     /// Where an item of this sort and name stands or would stand; true if it is there.
     pub fn find<'a>(&self, sort: u64, name: &[u8], name_at: impl Fn(u64) -> &'a [u8]) -> (Position, bool) {
         let compare = |item: &Item| item.sort.cmp(&sort).then_with(|| name_at(item.at).cmp(name));
-        let position = self.first_not(|item| compare(item) == Ordering::Less);
+        let before = |item: &Item| compare(item) == Ordering::Less;
+        let mut block = self.lasts.partition_point(|&last| last < sort);
+        let equal = self.lasts[block..].iter().take_while(|&&last| last == sort).take(2).count();
+        if equal > 0 {
+            // Names decide in which of the blocks that end with this sort. Nearly always there is one at most.
+            let end = match equal {
+                1 => block + 1,
+                _ => block + self.lasts[block..].partition_point(|&last| last == sort),
+            };
+            block += self.blocks[block..end].partition_point(|items| before(items.last().expect("no block is empty")));
+        }
+        let index = self
+            .blocks
+            .get(block)
+            .map_or(0, |items| near(items, guess(items, sort), before));
+        let position = Position { block, index };
         let there = self.get(position).is_some_and(|item| compare(&item) == Ordering::Equal);
         (position, there)
     }
@@ -66,6 +83,7 @@ impl Order {
 
     pub fn set(&mut self, position: Position, item: Item) {
         self.blocks[position.block][position.index] = item;
+        self.note(position.block);
     }
 
     pub fn insert(&mut self, position: Position, item: Item) {
@@ -73,8 +91,7 @@ impl Order {
         let Position { mut block, mut index } = position;
         if block == self.blocks.len() {
             let Some(last) = block.checked_sub(1) else {
-                self.blocks.push(vec![item]);
-                self.lengths.push(1);
+                self.add_block(0, vec![item]);
                 return;
             };
             (block, index) = (last, self.blocks[last].len());
@@ -85,20 +102,38 @@ impl Order {
             if at_end || (index == 0 && block == 0) {
                 // At the ends, where queues grow, a full block stays full.
                 let place = block + at_end as usize;
-                self.blocks.insert(place, vec![item]);
-                self.lengths.insert(place, 1);
+                self.add_block(place, vec![item]);
                 return;
             }
             let rest = self.blocks[block].split_off(BLOCK / 2);
-            self.lengths[block] = (BLOCK / 2) as u32;
-            self.lengths.insert(block + 1, rest.len() as u32);
-            self.blocks.insert(block + 1, rest);
+            self.note(block);
+            self.add_block(block + 1, rest);
             if index > BLOCK / 2 {
                 (block, index) = (block + 1, index - BLOCK / 2);
             }
         }
         self.blocks[block].insert(index, item);
-        self.lengths[block] = self.blocks[block].len() as u32;
+        self.note(block);
+    }
+
+    fn add_block(&mut self, place: usize, items: Vec<Item>) {
+        self.blocks.insert(place, items);
+        self.lengths.insert(place, 0);
+        self.lasts.insert(place, 0);
+        self.note(place);
+    }
+
+    fn remove_block(&mut self, place: usize) -> Vec<Item> {
+        self.lengths.remove(place);
+        self.lasts.remove(place);
+        self.blocks.remove(place)
+    }
+
+    /// Keep what is known of a block, which is not empty, beside it.
+    fn note(&mut self, block: usize) {
+        let items = &self.blocks[block];
+        self.lengths[block] = items.len() as u32;
+        self.lasts[block] = items.last().expect("no block is empty").sort;
     }
 
     pub fn remove(&mut self, position: Position) -> Item {
@@ -106,16 +141,15 @@ impl Order {
         let item = self.blocks[block].remove(index);
         let length = self.blocks[block].len();
         self.length -= 1;
-        self.lengths[block] = length as u32;
         if length == 0 {
-            self.blocks.remove(block);
-            self.lengths.remove(block);
-        } else if length < MERGE / 2 && block + 1 < self.blocks.len() && length + self.blocks[block + 1].len() < MERGE {
-            let next = self.blocks.remove(block + 1);
-            self.lengths.remove(block + 1);
-            self.blocks[block].extend(next);
-            self.lengths[block] = self.blocks[block].len() as u32;
+            self.remove_block(block);
+            return item;
         }
+        if length < MERGE / 2 && block + 1 < self.blocks.len() && length + self.blocks[block + 1].len() < MERGE {
+            let next = self.remove_block(block + 1);
+            self.blocks[block].extend(next);
+        }
+        self.note(block);
         item
     }
 
@@ -228,6 +262,44 @@ impl Order {
     }
 }
 
+/// Where an item of this sort would be if they were spread evenly between the first and the last: hashes of names are, positions in lists mostly.
+fn guess(items: &[Item], sort: u64) -> usize {
+    let (first, last) = (items[0].sort, items[items.len() - 1].sort);
+    if sort <= first || first >= last {
+        return 0;
+    }
+    let share = (sort.min(last) - first) as f64 / (last - first) as f64;
+    (share * (items.len() - 1) as f64) as usize
+}
+
+/// The first item that is not `before`, searched from a guess on in steps that double: as fast as the guess is good, never much slower than halving.
+fn near(items: &[Item], guess: usize, before: impl Fn(&Item) -> bool) -> usize {
+    let (mut low, mut high, mut step) = (guess, guess, 1);
+    if items.get(guess).is_some_and(&before) {
+        // All up to `low` are before.
+        loop {
+            high = low + step;
+            if high >= items.len() || !before(&items[high]) {
+                break;
+            }
+            (low, step) = (high, step * 2);
+        }
+        high = high.min(items.len());
+        low += 1;
+    } else {
+        // None from `high` on is.
+        while high > 0 {
+            low = high.saturating_sub(step);
+            if before(&items[low]) {
+                low += 1;
+                break;
+            }
+            (high, step) = (low, step * 2);
+        }
+    }
+    low + items[low..high].partition_point(before)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,6 +308,24 @@ mod tests {
     /// The names are the places themselves.
     fn name(at: u64) -> &'static [u8] {
         Box::leak(at.to_be_bytes().to_vec().into_boxed_slice())
+    }
+
+    #[test]
+    fn a_guess_changes_nothing() {
+        let mut random = Random(5);
+        for _ in 0..2_000 {
+            let bits = random.below(60);
+            let spread = 1 + random.below(1 << bits);
+            let mut sorts: Vec<u64> = (0..1 + random.below(40)).map(|_| random.below(spread)).collect();
+            sorts.sort_unstable();
+            let items: Vec<Item> = sorts.iter().map(|&sort| Item { sort, at: 0 }).collect();
+            for sort in sorts.iter().flat_map(|&sort| [sort.saturating_sub(1), sort, sort + 1]) {
+                let before = |item: &Item| item.sort < sort;
+                let expected = items.partition_point(before);
+                assert_eq!(near(&items, guess(&items, sort), before), expected);
+                assert_eq!(near(&items, random.below(items.len() as u64) as usize, before), expected);
+            }
+        }
     }
 
     #[test]
@@ -269,6 +359,8 @@ mod tests {
                 _ => {}
             }
             assert_eq!(order.len(), model.len());
+            let lasts = order.blocks.iter().map(|block| block.last().unwrap().sort);
+            assert!(lasts.eq(order.lasts.iter().copied()) && order.lengths.len() == order.lasts.len());
             if step % 500 == 0 {
                 let all: Vec<(u64, u64)> = order.iter().map(|item| (item.sort, item.at)).collect();
                 assert_eq!(all, model);

@@ -45,7 +45,12 @@ impl Owner {
             }
             Effect::Deadline => {
                 if let (Some(found), true) = (found, newer) {
-                    self.store_deadline(found.place, found.offset, record.deadline, origin);
+                    self.store_stamp(found.place, found.offset, Some(record.deadline), origin);
+                }
+            }
+            Effect::Changed => {
+                if let (Some(found), true) = (found, newer) {
+                    self.store_stamp(found.place, found.offset, None, origin);
                 }
             }
             Effect::Set | Effect::SetRef => {}

@@ -321,22 +321,49 @@ impl Owner {
         });
         self.log.commit();
         pass(FailPoint::LogPublished);
-        self.store_deadline(place, offset, deadline, origin);
+        self.store_stamp(place, offset, Some(deadline), origin);
         self.applied();
     }
 
-    pub(super) fn store_deadline(&mut self, place: Place, offset: Offset, deadline: u64, origin: Origin) {
+    /// Steps 2 to 4 of a new stamp for the root of a large collection, which says that its parts have changed.
+    pub(super) fn change_root(&mut self, key: &[u8], found: &Found, origin: Origin) {
+        self.log.stage(Record {
+            seq: 0,
+            stamp: origin.stamp,
+            epoch: self.epoch,
+            node: origin.node,
+            effect: Effect::Changed,
+            kind: found.meta.kind(),
+            event: self.event,
+            more: false,
+            deadline: 0,
+            key,
+            value: &[],
+        });
+        self.log.commit();
+        pass(FailPoint::LogPublished);
+        self.store_stamp(found.place, found.offset, None, origin);
+        self.evictor.touch(&self.hints, self.index.mark_at(found.place.at));
+        self.applied();
+    }
+
+    /// Step 3 of what changes an entry in place.
+    pub(super) fn store_stamp(&mut self, place: Place, offset: Offset, deadline: Option<u64>, origin: Origin) {
         let meta = Meta(self.map.load(offset.0 + WORD)).with_node(origin.node);
         self.index.begin_change(&mut self.map, place.bucket);
-        self.map.store(offset.0 + 2 * WORD, deadline);
-        pass(FailPoint::DeadlineStored);
+        if let Some(deadline) = deadline {
+            self.map.store(offset.0 + 2 * WORD, deadline);
+            pass(FailPoint::DeadlineStored);
+        }
         self.map.publish(offset.0 + WORD, meta.0);
         pass(FailPoint::NodeStored);
         // The stamp last: a redo that finds it done has nothing left to do.
         self.map.publish(offset.0, origin.stamp);
         pass(FailPoint::StampStored);
         self.index.end_change(&mut self.map, place.bucket);
-        self.deadlines.note(place.bucket, deadline);
+        if let Some(deadline) = deadline {
+            self.deadlines.note(place.bucket, deadline);
+        }
     }
 
     pub(super) fn drop_all(&mut self) {
