@@ -247,7 +247,8 @@ BLOCK_BYTES_MAX: Final = (2 << 30) + (64 << 20)
 """Records in one block of a file, stored or not: as large as the largest group that a log can ship."""
 FILE_META_BYTES_MAX: Final = 1 << 20
 """Text in a file's header."""
-MANIFEST_BYTES_MAX: Final = 16 << 20
+MANIFEST_BYTES_MAX: Final = 32 << 20
+"""Libraries of functions stand in it: LIBRARIES_BYTES_MAX in base64, and the shards."""
 SNAPSHOT_SLICE_BYTES: Final = 64 << 10
 """Entries that the keeper reads at a time: it does nothing else meanwhile."""
 SNAPSHOT_BLOCK_BYTES: Final = 1 << 20
@@ -363,6 +364,8 @@ SCRIPT_COROUTINES_NESTED_MAX: Final = 50
 LIBRARIES_MAX: Final = 1_000
 LIBRARIES_BYTES_MAX: Final = 16 << 20
 """Texts of all libraries of functions together."""
+LIBRARIES_LOOK_MS: Final = 100
+"""How often the keeper looks whether they have changed."""
 
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30

@@ -18,6 +18,7 @@ from ...protocol import codec, frames
 from ...protocol.commands import SCRIPTED, TABLE, has_arity
 from ...protocol.scripts import ANSWERED_ELSEWHERE, RUN_SCRIPTS, split_user
 from ..gateway.shapes import shaped
+from ..libraries import LibrariesFile
 from .caller import SELECT, Caller, verdict
 from .functions import Functions
 from .runtime import ResponseErrorReset, Runtime, TimeIsUp
@@ -81,7 +82,7 @@ class Scripts:
         self._in_batch = self._is_open = self._may_write = False
         self._caller: Caller | None = None
         """For whom the script runs that runs now; None: somebody who may do everything."""
-        self.functions = Functions(Path(settings["folder"], f"{settings['instance']}.functions"), settings["gid"])
+        self.functions = Functions(LibrariesFile(settings["folder"], settings["instance"], settings["gid"]))
         # A kill request of a former worker concerns nobody.
         self._marker.unlink(missing_ok=True)
         signal.setitimer(signal.ITIMER_REAL, 0)
