@@ -366,6 +366,8 @@ LIBRARIES_BYTES_MAX: Final = 16 << 20
 """Texts of all libraries of functions together."""
 LIBRARIES_LOOK_MS: Final = 100
 """How often the keeper looks whether they have changed."""
+LIBRARIES_ASK_MS: Final = 1_000
+"""How often a replica asks its primary the same."""
 
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30

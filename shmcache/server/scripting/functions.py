@@ -21,6 +21,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
 _FLAGS: Final = frozenset({"no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"})
 _BAD_NAME: Final = "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
 _DUMP: Final = b"SHMF1"
+CHANGING: Final = frozenset({b"LOAD", b"DELETE", b"FLUSH", b"RESTORE"})
+"""Subcommands of FUNCTION that a replica refuses: it has its primary's libraries."""
 _HELP: Final = ("FUNCTION <subcommand> [<arg> [value] ...]. Subcommands: DELETE, DUMP, FLUSH, KILL, LIST, LOAD, RESTORE, STATS",)
 
 

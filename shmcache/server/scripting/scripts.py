@@ -20,7 +20,7 @@ from ...protocol.scripts import ANSWERED_ELSEWHERE, RUN_SCRIPTS, split_user
 from ..gateway.shapes import shaped
 from ..libraries import LibrariesFile
 from .caller import SELECT, Caller, verdict
-from .functions import Functions
+from .functions import CHANGING, Functions
 from .runtime import ResponseErrorReset, Runtime, TimeIsUp
 
 _READS: Final = frozenset({"EVAL_RO", "EVALSHA_RO", "FCALL_RO"})
@@ -150,6 +150,9 @@ class Scripts:
             case "SCRIPT":
                 return self._script(args)
             case "FUNCTION":
+                if args[1].upper() in CHANGING and self._owner.stats()["replica"]:
+                    # Refused by the engine as any write is, with the primary's address.
+                    self._engine("PERSIST", [b"PERSIST", b""])
                 return self.functions.command(self.lua, args)
         keys, argv = split_keys(args, "Bad number of keys provided")
         function = self.functions.find(self.lua, args[1].decode("latin-1"))
