@@ -400,6 +400,8 @@ ACL_LOG_SHOWN: Final = 10
 ACL_LOG_OBJECT_CHARS_MAX: Final = 128
 ACL_PASSED_CACHED: Final = 256
 """Sets of rights that a worker keeps in a form that it can ask, of users whose scripts it runs."""
+ACL_PASSED_CACHED_BYTES_MAX: Final = 64 * 1024
+"""Larger ones are read anew each time."""
 ACL_GENPASS_BITS_MAX: Final = 4_096
 RESP_LOGIN_ARGUMENTS_MAX: Final = 10
 """Arguments of a request of a client that has not logged in yet."""

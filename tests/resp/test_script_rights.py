@@ -1,6 +1,7 @@
 """What a script may do is what its caller may do: the same users and scripts here and in a real Redis."""
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import redis
 
 from shmcache.errors import CommandFailed
+from shmcache.limits import ACL_PASSED_CACHED_BYTES_MAX
 from shmcache.protocol.commands import TABLE, key_positions
 from shmcache.protocol.scripts import as_user, split_user
 from shmcache.server.acl.passing import packed, unpacked
@@ -149,8 +151,27 @@ def test_what_was_done_before_a_refusal_stays(both: Both):
     assert [client.mget("a:{s}", "b:{s}") for client in both["default"]] == [["new", "8"]] * 2
 
 
+def test_scripts_of_several_users_in_one_message(instance: RunningInstance, both: Both):
+    """Each runs with its own user's rights: while one is carried out, those of the others come together."""
+    begin_anew(both)
+    script = "local n = 0 for i = 1, 2000 do n = n + i end return redis.call('get', KEYS[1])"
+    wrong: list[Any] = []
+
+    def run(user: str, expected: str) -> None:
+        with redis.Redis(port=instance.resp_port, username=user, password="x" if user != "default" else None, decode_responses=True) as client:
+            found = [outcome(client, "EVAL", script, 1, "a:{s}") for _ in range(100)]
+            wrong.extend((user, one) for one in found if expected not in one)
+
+    users = [("default", "7"), ("reader", "7"), ("some", "can't run this command"), ("selected", "7"), ("nothing", "no permissions")]
+    threads = [threading.Thread(target=run, args=args) for args in users * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
 def test_rights_change_at_once_and_hold_for_their_user_only(instance: RunningInstance, both: Both):
-    """In one message to the worker are scripts of several users."""
     default = both["default"][0]
     begin_anew(both)
     script = "return redis.call('get', KEYS[1])"
@@ -220,6 +241,14 @@ def test_the_worker_decides_as_the_gateway(rules: str):
         for key in (b"a", b"b", b"c", b"\xffx"):
             args = [name.encode(), key, key, key]
             assert (first_denial(passed, spec, args) is None) == (user.denial(spec, args) is None), (name, key)  # type: ignore[arg-type]
+
+
+def test_large_rights_are_not_kept():
+    user = user_of("+@all -flushall " + " ".join(f"~{n}{'x' * 1000}*" for n in range(100)))
+    assert len(user.for_scripts) > ACL_PASSED_CACHED_BYTES_MAX
+    assert unpacked(user.for_scripts) is not unpacked(user.for_scripts)
+    assert first_denial(unpacked(user.for_scripts), TABLE["GET"], [b"GET", b"7" + b"x" * 1001]) is None
+    assert first_denial(unpacked(user.for_scripts), TABLE["GET"], [b"GET", b"7"]) == ("key", "7")
 
 
 def test_what_cannot_be_read_allows_nothing():

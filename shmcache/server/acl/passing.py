@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgpack
 
 from ...errors import CommandFailed
-from ...limits import ACL_PASSED_CACHED
+from ...limits import ACL_PASSED_CACHED, ACL_PASSED_CACHED_BYTES_MAX
 from ...protocol.commands import TABLE
 from .keys import READ, WRITE
 from .names import parts
@@ -47,13 +47,19 @@ def _told(one: Ruled) -> list[Any]:
     return [one.begins_with_all, sorted(listed), first_args, patterns]
 
 
-@functools.lru_cache(ACL_PASSED_CACHED)
 def unpacked(data: bytes) -> tuple[Permissions, ...]:
     """Raises CommandFailed: what cannot be read allows nothing."""
+    return _known(data) if len(data) <= ACL_PASSED_CACHED_BYTES_MAX else _unpacked(data)
+
+
+def _unpacked(data: bytes) -> tuple[Permissions, ...]:
     try:
         return tuple(_read(*one) for one in msgpack.unpackb(data))
     except (ValueError, TypeError, AttributeError) as error:
         raise CommandFailed("ERR", f"the rights of the user cannot be read: {error!r}") from None
+
+
+_known = functools.lru_cache(ACL_PASSED_CACHED)(_unpacked)
 
 
 def _read(begins_with_all: bool, listed: list[str], first_args: dict[str, list[bytes]], patterns: list[tuple[bytes, int]] | None) -> Permissions:
