@@ -112,7 +112,7 @@ def verify(
     # Router and relay of an instance have the same keys.
     with ControlChannel(timeout, target.url if target else None) as channel:
         relay = channel.call(address, "replication")["relay"]
-        from shmcache.replication.link import reachable
+        from shmcache.replication.greeting import reachable
 
         relay = reachable(relay, address)
         other = channel.call(relay, "replicas")

@@ -98,3 +98,9 @@ def lost_writes(fork: Fork, own: Identity, own_heads: dict[int, int]) -> dict[in
     if fork.history != own.history:
         return None
     return {shard: fork.positions.get(shard, 0) for shard, head in own_heads.items() if fork.positions.get(shard, 0) < head}
+
+
+def reachable(endpoint: str, through: str) -> str:
+    """An endpoint as its host says it, by the host name that was used to reach that host if it listens everywhere."""
+    host, _, port = endpoint.rpartition(":")
+    return f"{through.rpartition(':')[0]}:{port}" if host in ("tcp://0.0.0.0", "tcp://[::]") else endpoint

@@ -36,7 +36,7 @@ from shmcache.protocol.slots import slot_bitmap
 from .applying import Applier
 from .following import ShardFollower
 from .frames import Frame, decode
-from .greeting import Refusal, Welcome, check, positions_to_follow
+from .greeting import Refusal, Welcome, check, positions_to_follow, reachable
 from .patience import Questions
 from .window import Window
 
@@ -121,6 +121,7 @@ class Link:
         self.heard_at = time.monotonic()
         self._retry_at, self._failures = 0.0, 0
         self._questions = Questions()
+        self._beside: tuple[int, Callable[[Any], None]] | None = None
         self._log_renewed = True
         """Since the last message of it."""
         self._ticked_at = 0.0
@@ -176,12 +177,19 @@ class Link:
                 shard.follower.ask_again()
         return True
 
+    def ask_beside(self, call: str, arguments: dict[str, Any], take: Callable[[Any], None]) -> None:
+        """Ask, while it follows, for what following does not depend on: an answer that gets lost is not waited for. One question at a time."""
+        self._beside = self._wires.ask(call, arguments), take
+
     def damaged(self) -> None:
         """An answer came that nobody can read: the connection lives, and what is missing will be asked for again."""
         self._questions.heard()
 
     def answer(self, request_id: int, result: Any) -> None:
         """The upstream's answer to something that was asked; an exception for a refusal."""
+        if self._beside is not None and request_id == self._beside[0]:
+            take, self._beside = self._beside[1], None
+            return take(result)
         kind, shard, number = self._questions.answered(request_id, time.monotonic())
         try:
             match kind:
@@ -484,9 +492,3 @@ class Link:
         if self.welcome is None or self.is_copying or not self.shards:
             return None
         return Followed(self.welcome.history, {n: shard.applied for n, shard in enumerate(self.shards)})
-
-
-def reachable(endpoint: str, through: str) -> str:
-    """An endpoint as its host says it, by the host name that was used to reach that host if it listens everywhere."""
-    host, _, port = endpoint.rpartition(":")
-    return f"{through.rpartition(':')[0]}:{port}" if host in ("tcp://0.0.0.0", "tcp://[::]") else endpoint

@@ -19,6 +19,7 @@ from .acks import Acknowledgements
 from .applying import Applier
 from .fencing import Fencer
 from .greeting import lost_writes
+from .libraries import Libraries, Store
 from .link import Link, Wires
 from .lost import save_lost
 from .shipping import Copy, OwnLogs, Publisher, fetch
@@ -51,6 +52,7 @@ class Relay:
         publisher: Publisher,
         applier: Applier,
         host: Host,
+        libraries: Store,
         settings: dict[str, Any],
         log: Any,
     ) -> None:
@@ -61,6 +63,7 @@ class Relay:
         self.identity: Identity = identity
         self.acks = Acknowledgements(region, settings["replicas"], settings["lag_bytes_max"])
         self.links: dict[str, Link] = {}
+        self.libraries = Libraries(libraries, log)
         self._copies: dict[tuple[str, int], Copy] = {}
         self._fencer: Fencer | None = None
         self._switchover: Switchover | None = None
@@ -385,6 +388,7 @@ class Relay:
         """What is due."""
         for link in list(self.links.values()):
             link.tick(now)
+        self.libraries.tick(self.links.values(), now)
         if self._fencer is not None:
             self._fencer.tick(now)
         self._drive_switchover(now)

@@ -247,7 +247,8 @@ BLOCK_BYTES_MAX: Final = (2 << 30) + (64 << 20)
 """Records in one block of a file, stored or not: as large as the largest group that a log can ship."""
 FILE_META_BYTES_MAX: Final = 1 << 20
 """Text in a file's header."""
-MANIFEST_BYTES_MAX: Final = 16 << 20
+MANIFEST_BYTES_MAX: Final = 32 << 20
+"""Libraries of functions stand in it: LIBRARIES_BYTES_MAX in base64, and the shards."""
 SNAPSHOT_SLICE_BYTES: Final = 64 << 10
 """Entries that the keeper reads at a time: it does nothing else meanwhile."""
 SNAPSHOT_BLOCK_BYTES: Final = 1 << 20
@@ -363,6 +364,10 @@ SCRIPT_COROUTINES_NESTED_MAX: Final = 50
 LIBRARIES_MAX: Final = 1_000
 LIBRARIES_BYTES_MAX: Final = 16 << 20
 """Texts of all libraries of functions together."""
+LIBRARIES_LOOK_MS: Final = 100
+"""How often the keeper looks whether they have changed."""
+LIBRARIES_ASK_MS: Final = 1_000
+"""How often a replica asks its primary the same."""
 
 # --- moving data in and out -------------------------------------------------------------------------
 MOVED_RECORD_BYTES_MAX: Final = 1 << 30
@@ -393,6 +398,10 @@ ACL_LOG_ENTRIES: Final = 128
 ACL_LOG_ENTRIES_MAX: Final = 10_000
 ACL_LOG_SHOWN: Final = 10
 ACL_LOG_OBJECT_CHARS_MAX: Final = 128
+ACL_PASSED_CACHED: Final = 256
+"""Sets of rights that a worker keeps in a form that it can ask, of users whose scripts it runs."""
+ACL_PASSED_CACHED_BYTES_MAX: Final = 64 * 1024
+"""Larger ones are read anew each time."""
 ACL_GENPASS_BITS_MAX: Final = 4_096
 RESP_LOGIN_ARGUMENTS_MAX: Final = 10
 """Arguments of a request of a client that has not logged in yet."""

@@ -13,6 +13,7 @@ from typing import Final
 from shmcache.errors import ConfigError
 from shmcache.persistence.blocks import Cipher
 from shmcache.persistence.files import OS_FILES
+from shmcache.persistence.libraries import NAME as LIBRARIES
 from shmcache.persistence.segments import FOLDER as LOG
 from shmcache.persistence.segments import segment_numbers, segment_path
 from shmcache.persistence.snapshots import FOLDER as SNAPSHOTS
@@ -56,7 +57,8 @@ def prepare(folder: Path, number: int, progress: Callable[[float], None], cipher
     newer = [n for n in snapshot_numbers(folder) if n > number]
     firsts = [first for n in (number, *newer) if (first := read_manifest(folder, n).first_segment)]
     segments = [n for n in segment_numbers(folder) if firsts and n >= min(firsts)]
-    if not newer and not segments and not manifest.first_segment:
+    has_libraries = (folder / LIBRARIES).exists()
+    if not newer and not segments and not manifest.first_segment and not has_libraries:
         return Prepared(manifest, None, (), ())
     aside = _new_aside(folder)
     for n in reversed(newer):
@@ -65,6 +67,9 @@ def prepare(folder: Path, number: int, progress: Callable[[float], None], cipher
         _without_log(folder, manifest, aside)
     for n in reversed(segments):
         _move_segment(folder, n, aside)
+    if has_libraries:
+        # They may be newer; the snapshot has its own.
+        _move(folder / LIBRARIES, aside)
     return Prepared(manifest, aside, tuple(newer), tuple(segments))
 
 

@@ -35,6 +35,7 @@ _READ_BYTES: Final = 8 << 20
 class FileKind(IntEnum):
     SNAPSHOT = 1
     LOG = 2
+    LIBRARIES = 3
 
 
 class BlockKind(IntEnum):
@@ -44,6 +45,8 @@ class BlockKind(IntEnum):
     """Records of a write log."""
     END = 3
     """Nothing follows: the file is whole."""
+    LIBRARIES = 4
+    """Libraries of functions (libraries.py)."""
 
 
 class Codec(IntEnum):

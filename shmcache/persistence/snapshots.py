@@ -74,6 +74,8 @@ class Manifest:
     """Of an instance with a relay: `history` and `epoch` of the logs that the positions belong to, and whom it followed how far."""
     key: str = ""
     """Which key it is encrypted with."""
+    libraries: str = ""
+    """Libraries of functions (libraries.py); empty: there were none."""
 
     @property
     def bytes(self) -> int:
@@ -89,7 +91,11 @@ class Manifest:
         return max((shard.last_stamp >> 16 for shard in self.shards), default=0)
 
     def dump(self) -> bytes:
-        body = json.dumps(asdict(self), indent=1)
+        told = asdict(self)
+        if not self.libraries:
+            # An older release refuses what it does not know: not for nothing.
+            del told["libraries"]
+        body = json.dumps(told, indent=1)
         return json.dumps({"format": FORMAT_VERSION, "crc32": zlib.crc32(body.encode()), "manifest": body}).encode()
 
     @classmethod

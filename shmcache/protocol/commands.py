@@ -98,7 +98,9 @@ def key_positions(spec: CommandSpec, args: Args) -> Sequence[int]:
     except (ValueError, IndexError):
         count = 0
     first = spec.numkeys + 1
-    return [*fixed, *range(first, min(first + max(0, count), len(args)))]
+    # A map at the end is no argument (scripts.py).
+    end = len(args) - (type(args[-1]) is dict)
+    return [*fixed, *range(first, min(first + max(0, count), end))]
 
 
 def is_repeatable(args: Args) -> bool:

@@ -1,9 +1,10 @@
 """The commands for scripts, which a worker carries out itself: their rows of the command table. No I/O."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from .._engine import CommandSpec
-from ..errors import ResponseError
+from ..errors import CommandFailed, ResponseError
 
 _WRITES: Final = frozenset({"write", "noscript"})
 _READS: Final = frozenset({"readonly", "noscript"})
@@ -24,6 +25,27 @@ SCRIPT_COMMANDS: Final = (
     _row("SCRIPT", -2, _READS | {"idempotent", "all_shards"}, "scripts", "The scripts that the shards know: LOAD, EXISTS, FLUSH."),
 )
 """Split `shard`: the keys must be of one shard; `scripts`: every shard is asked, see `merge_scripts`."""
+
+RUN_SCRIPTS: Final = frozenset({"EVAL", "EVALSHA", "EVALSHA_RO", "EVAL_RO", "FCALL", "FCALL_RO"})
+
+_AS: Final = "as"
+
+
+def as_user(args: Sequence[Any], rights: bytes) -> list[Any]:
+    """A command that runs a script for somebody who may not do everything: a map behind the last argument says what (server/acl/passing.py)."""
+    return [*args, {_AS: rights}]
+
+
+def split_user(command: list[Any]) -> tuple[list[Any], bytes | None]:
+    """(Command, rights) of a command that may have been made by `as_user`. Raises CommandFailed."""
+    last = command[-1]
+    if type(last) is not dict:
+        return command, None
+    rights = last.get(_AS)
+    if type(rights) is not bytes or len(command) < 2:
+        raise CommandFailed("ERR", "a map at the end of a command says as whom it runs")
+    return command[:-1], rights
+
 
 ANSWERED_ELSEWHERE: Final = frozenset(
     ["ACL", "ASKING", "AUTH", "BGREWRITEAOF", "BGSAVE", "CLIENT", "CLUSTER", "COMMAND", "CONFIG", "DEBUG", "DISCARD", "EXEC", "FAILOVER", "HELLO", "LASTSAVE", "LATENCY", "MEMORY", "MODULE", "MONITOR", "MULTI", "PSUBSCRIBE", "PSYNC", "PUBLISH", "PUBSUB", "PUNSUBSCRIBE", "QUIT", "READONLY", "READWRITE", "REPLCONF", "REPLICAOF", "RESET", "ROLE", "SAVE", "SELECT", "SHUTDOWN", "SLAVEOF", "SLOWLOG", "SPUBLISH", "SSUBSCRIBE", "SUBSCRIBE", "SUNSUBSCRIBE", "SWAPDB", "SYNC", "UNSUBSCRIBE", "UNWATCH", "WAIT", "WATCH"]

@@ -16,6 +16,7 @@ from ..protocol.directory import DirectoryWriter, new_snapshot
 from ..protocol.security import Security, security_settings
 from . import exit_codes
 from .children import Child
+from .libraries import LibrariesFile
 from .logs import configure_logs, logger
 from .paths import group_id, prepare_runtime_dir, runtime_dir
 from .plan import (
@@ -40,7 +41,12 @@ from .regions import (
     remove_regions,
 )
 from .requests import requests_path
-from .restoring import begin_as_replica, find_data, take_region
+from .restoring import (
+    begin_as_replica,
+    find_data,
+    restore_libraries,
+    take_region,
+)
 from .supervisor import Supervisor
 
 
@@ -107,6 +113,7 @@ def _run(config: Config) -> int:
             held = hold_folder(Path(config.persistence.data_dir), f"instance {plan.instance}")
         found = find_data(config, plan, log)
         _check_space(config, plan, log)
+        restore_libraries(config, plan, found, log)
         take_region(config, plan, found)
         warm = found.warm
         for item in settings:
@@ -193,6 +200,7 @@ def _check_space(config: Config, plan: Plan, log: Any) -> None:
 def _leave(config: Config, plan: Plan, log: Any) -> None:
     """After the stop: keep the regions for a warm start, or remove them."""
     if config.instance.ephemeral:
+        LibrariesFile(plan.folder, plan.instance, plan.gid).remove()
         log.info("stopped, regions removed", freed_bytes=remove_regions(plan.instance))
         return
     kept = sum(item.allocated_bytes for item in list_objects(plan.instance))

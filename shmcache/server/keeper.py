@@ -38,6 +38,7 @@ from ..protocol.persistence import PersistenceRegion, State, Word
 from ..protocol.replication import ReplicationRegion
 from . import exit_codes
 from .child import StopFlag, report, start_child
+from .keeping_libraries import KeptLibraries
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
 from .restoring import open_cipher
@@ -109,6 +110,7 @@ class Keeper:
             self._log.warning("what a crash left of a snapshot is removed", snapshot=name)
         numbers = snapshot_numbers(self._folder)
         self._last = read_manifest(self._folder, numbers[-1]) if numbers else None
+        self._libraries = KeptLibraries(self._settings, self._cipher, self._log)
         self._region.store(Word.SNAPSHOTTING, 0)
         folder, name = self._settings["folder"], self._settings["instance"]
         self._worker_bells = [str(bell_path(folder, name, f"w{shard}")) for shard in range(self._shards)]
@@ -169,6 +171,7 @@ class Keeper:
         # The workers have ended before: this is all there is.
         while self._aof is not None and self._aof.takes and self._drain():
             pass
+        self._libraries.keep(time.monotonic())
         if self._aof is not None:
             self._aof.end()
         if self._archive is not None:
@@ -178,6 +181,7 @@ class Keeper:
         """One look at everything; True if there is more to do at once."""
         now = time.monotonic()
         busy = self._drain()
+        self._libraries.step(now)
         if self._aof is not None:
             self._aof.step(now)
             if not self._aof.is_based and self._walk is None and now >= self._retry_at:
@@ -270,6 +274,7 @@ class Keeper:
             "release": version("shmcache"),
             "replication": self._replication(),
             "key": self._cipher.key_id if self._cipher else "",
+            "libraries": self._libraries.for_manifest(),
         }
         try:
             self._walk = Walk(
@@ -412,7 +417,7 @@ class Keeper:
             "archive": self._archive.status() if self._archive is not None else None,
             "records_since_snapshot": self._records_since,
             "overtaken": self.overtaken,
-            "last_error": self.last_error,
+            "last_error": self.last_error or self._libraries.last_error,
             "process": process_stats(),
         }
 

@@ -35,6 +35,7 @@ from ..replication.relay import Relay
 from ..replication.shipping import OwnLogs, Publisher
 from . import exit_codes
 from .child import StopFlag, report, start_child
+from .libraries import LibrariesFile, Watched
 from .logs import configure_logs, logger
 from .paths import bell_path, remove_socket
 from .relay_calls import RelayCalls
@@ -111,7 +112,8 @@ class RelayProcess:
         logs = OwnLogs(snapshot)
         publisher = Publisher(logs, self._publish, compress=settings["compress"])
         applier = Applier(snapshot, self._to_worker, own_node=settings["node"])
-        self.relay = Relay(snapshot, region, logs, publisher, applier, self, settings, self._log)
+        libraries = Watched(LibrariesFile(folder, name, settings["gid"]))
+        self.relay = Relay(snapshot, region, logs, publisher, applier, self, libraries, settings, self._log)
         self._calls = RelayCalls(self.relay, self._directory, self._ring_workers)
         for socket in (self._admin, self._peers):
             self.selector.add(socket, lambda message, socket=socket: self._on_call(socket, message))

@@ -55,6 +55,8 @@ class RelayCalls:
                     self._shard(arguments), arguments["slots"], int(arguments["now_ms"]), int(arguments["most"])
                 )
                 return {"entries": [list(entry) for entry in found]}
+            case "libraries":
+                return relay.libraries.answer(str(arguments["known"]))
             case "replicas":
                 return self.status()
         if not trusted:

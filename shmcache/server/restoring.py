@@ -13,6 +13,7 @@ from ..errors import ConfigError, InstanceNotFound, LayoutMismatch, ShmcacheErro
 from ..limits import SYNC_MS
 from ..persistence.blocks import Cipher
 from ..persistence.files import OS_FILES
+from ..persistence.libraries import NAME as LIBRARIES
 from ..persistence.recovery import (
     FETCHING,
     NOWHERE,
@@ -137,10 +138,25 @@ def _fetch(config: "Config", folder: Path, log: Any) -> bool:
         raise ConfigError(f"restore: one from {begun} into {folder} is not finished: give --restore {begun} again, or empty the folder")
     if url and (begun or is_empty(folder)):
         Fetching(url, folder, OS_FILES, log, config.persistence.until).run()
+        # Of whatever was here before; those of the archive are in its snapshot.
+        (folder / LIBRARIES).unlink(missing_ok=True)
         return True
     if url:
         log.info("the data folder has data: nothing is fetched from the archive", data_dir=str(folder), restore=url)
     return False
+
+
+def restore_libraries(config: "Config", plan: "Plan", found: Found, log: Any) -> None:
+    """The libraries of functions, where the data are kept on disk. Before any process starts. Raises DamagedFile, WrongKey, OSError."""
+    if not config.persistence.data_dir:
+        return
+    # A worker, which imports this module, needs none of it.
+    from .keeping_libraries import bring_back
+    from .libraries import LibrariesFile
+
+    file = LibrariesFile(plan.folder, plan.instance, plan.gid)
+    cipher = open_cipher(config.persistence.data_key_file)
+    bring_back(Path(config.persistence.data_dir), file, found.restore, cipher, log, is_warm=bool(found.warm))
 
 
 def begin_as_replica(config: "Config", plan: "Plan", found: Found) -> None:

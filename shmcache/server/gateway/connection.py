@@ -265,6 +265,8 @@ class Connection(asyncio.Protocol):
     def _send(self, row: Row, args: list[Any], encode: Encoder, attachment: Attachment | None) -> None:
         """To the shard, or shards, that it concerns."""
         gateway = self.gateway
+        if self.restricted:
+            args = gateway.guard.signed(self, row, args)
         if attachment is None:
             # There is no map to go by: wait for the instance first.
             return self._begin(gateway.command_steps(args), encode)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import ShmcacheError
 from ...protocol import frames
-from ...protocol.commands import plan
+from ...protocol.commands import plan, request_flags
 from .lanes import Group
 from .rows import Row
 from .transactions import Collected
@@ -48,7 +48,9 @@ class OwnWrites:
         self.keys = dict.fromkeys(keys)
         collected = Collected(gateway.loop)
         ask = [["KEYSTAMP", key] for key in keys]
-        gateway.lanes.add_group(part.shard, Group(part.slot, [*ask, list(part.args), *ask], frames.TRANSACTION, collected))
+        batch = [*ask, list(part.args), *ask]
+        flags = frames.TRANSACTION | request_flags(batch, only_reads=False)
+        gateway.lanes.add_group(part.shard, Group(part.slot, batch, flags, collected))
         others = list(keys)
         try:
             results = await collected.future

@@ -63,6 +63,9 @@ class SlowLog:
 
 
 def _shortened(args: list[Any]) -> list[bytes]:
+    if type(args[-1]) is dict:
+        # As whom a script runs: the client did not say that.
+        args = args[:-1]
     words = [part if isinstance(part, bytes) else str(part).encode() for part in args[:RESP_SLOWLOG_WORDS_MAX]]
     if len(args) > RESP_SLOWLOG_WORDS_MAX:
         words[-1] = b"... (%d more arguments)" % (len(args) - RESP_SLOWLOG_WORDS_MAX + 1)

@@ -63,6 +63,7 @@ class Tracking:
         if row.handler is not None or row.blocking or attachment is None:
             return False
         args[0] = name = row.name
+        args = client.gateway.guard.signed(client, row, args)
         if name not in READ_ONLY:
             work = self.own.carried_out(client, row, args) if self.no_loop else None
             if work is None:

@@ -118,7 +118,8 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         return NIL_ARRAY
     gateway = client.gateway
     refused = _refused(client, transaction)
-    engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
+    signed = gateway.guard.signed
+    engine = [(row, signed(client, row, [row.name, *args[1:]])) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
     slots: SlotMap = gateway.slots
     shard, slot = _place(engine, slots)
     guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})

@@ -1,14 +1,12 @@
 """Libraries of functions: FUNCTION, and the functions that FCALL finds.
 
-The truth is one file beside the instance's sockets: shard 0 alone writes it, by rename, and every worker looks before each call whether it is
+The truth is one file beside the instance's sockets (server/libraries.py): shard 0 alone writes it, and every worker looks before each call whether it is
 another one. So a library is there for all shards at once, and after a worker was started again.
 """
 
-import os
 import re
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import msgpack
@@ -16,12 +14,15 @@ import msgpack
 from ...errors import CommandFailed, ResponseError
 from ...limits import LIBRARIES_BYTES_MAX, LIBRARIES_MAX, SCRIPT_BYTES_MAX
 from ...protocol.channels import compile_glob
+from ..libraries import LibrariesFile, check
 from .runtime import Runtime, TimeIsUp
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
 _FLAGS: Final = frozenset({"no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"})
 _BAD_NAME: Final = "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long"
 _DUMP: Final = b"SHMF1"
+CHANGING: Final = frozenset({b"LOAD", b"DELETE", b"FLUSH", b"RESTORE"})
+"""Subcommands of FUNCTION that a replica refuses: it has its primary's libraries."""
 _HELP: Final = ("FUNCTION <subcommand> [<arg> [value] ...]. Subcommands: DELETE, DUMP, FLUSH, KILL, LIST, LOAD, RESTORE, STATS",)
 
 
@@ -65,8 +66,8 @@ def library_head(text: bytes) -> tuple[str, bytes]:
 class Functions:
     """What one worker knows of them."""
 
-    def __init__(self, path: Path, gid: int) -> None:
-        self._path, self._gid = path, gid
+    def __init__(self, file: LibrariesFile) -> None:
+        self._file = file
         self._seen: tuple[int, ...] | None = ()
         self._libraries: dict[str, Library] = {}
         self._by_name: dict[str, Function] = {}
@@ -77,24 +78,15 @@ class Functions:
         self._libraries, self._by_name = {}, {}
 
     # --- the file -----------------------------------------------------------------------------------
-    def _version(self) -> tuple[int, ...] | None:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
     def refresh(self, lua: Runtime) -> None:
         """Know what the file says now."""
-        version = self._version()
+        version = self._file.version()
         if version == self._seen:
             return
-        texts: list[bytes] = []
-        if version is not None:
-            try:
-                texts = msgpack.unpackb(self._path.read_bytes())
-            except (OSError, ValueError) as error:
-                raise CommandFailed("ERR", f"the libraries cannot be read: {error}") from None
+        try:
+            texts = check(self._file.read())
+        except (OSError, ValueError) as error:
+            raise CommandFailed("ERR", f"the libraries cannot be read: {error}") from None
         for name in self._by_name:
             lua.drop(name)
         self._libraries, self._by_name = {}, {}
@@ -103,18 +95,12 @@ class Functions:
         self._seen = version
 
     def _save(self, lua: Runtime) -> None:
-        texts = [library.text for library in self._libraries.values()]
-        fresh = self._path.with_suffix(f".functions.{os.getpid()}")
         try:
-            fresh.write_bytes(msgpack.packb(texts))
-            if self._gid >= 0:
-                os.chown(fresh, -1, self._gid)
-            fresh.chmod(0o640 if self._gid >= 0 else 0o600)
-            fresh.rename(self._path)
+            self._file.write(msgpack.packb([library.text for library in self._libraries.values()]))
         except OSError as error:
             self.forget()
             raise CommandFailed("ERR", f"the libraries cannot be kept: {error.strerror}") from None
-        self._seen = self._version()
+        self._seen = self._file.version()
 
     # --- libraries ----------------------------------------------------------------------------------
     def find(self, lua: Runtime, name: str) -> Function:

@@ -326,8 +326,17 @@ function redis.breakpoint()
   return false
 end
 
-function redis.acl_check_cmd()
-  return true
+function redis.acl_check_cmd(...)
+  local found, complaint = words(...)
+  if not found then
+    fail(complaint)
+  end
+  host.verdict(unpack(found))
+  local verdict = taken()
+  if verdict == nil then
+    fail("Invalid command passed to redis.acl_check_cmd()")
+  end
+  return verdict
 end
 
 function redis.set_repl() end
@@ -362,7 +371,7 @@ local library_environment = protect(library_globals, function(_, key)
 end)
 library_globals._G = library_environment
 library_globals.redis = protect(library_redis, function(_, key)
-  if loading and (key == "call" or key == "pcall" or key == "setresp" or key == "set_repl" or key == "replicate_commands") then
+  if loading and (key == "call" or key == "pcall" or key == "setresp" or key == "acl_check_cmd" or key == "set_repl" or key == "replicate_commands") then
     missing(key)
   end
   return library_redis[key]

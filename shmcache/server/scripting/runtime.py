@@ -41,9 +41,13 @@ def _deny(_object: Any, _name: Any, _is_setting: bool) -> Any:
 class Runtime:
     """`command` carries out one command of a script: arguments -> value for `to_lua`, or a ResponseError."""
 
-    def __init__(self, command: Callable[[list[bytes]], Any], log: Any, time_limit_s: float, marker: Path) -> None:
-        """`marker`: the file that says that a script runs; the same with `.kill` asks for its end."""
-        self._command, self._log, self._time_limit_s = command, log, time_limit_s
+    def __init__(
+        self, command: Callable[[list[bytes]], Any], verdict: Callable[[list[bytes]], bool | None], log: Any, time_limit_s: float, marker: Path
+    ) -> None:
+        """`verdict`: whether the caller may do that; None if there is no such command. `marker`: the file that says that a script runs; the
+        same with `.kill` asks for its end.
+        """
+        self._command, self._verdict, self._log, self._time_limit_s = command, verdict, log, time_limit_s
         self._marker, self._kill = marker, marker.with_suffix(".kill")
         self.builder = Builder()
         self.register: Callable[[str, str, list[str]], str | None] = lambda _name, _text, _flags: None
@@ -70,7 +74,8 @@ class Runtime:
         self._box = lua.table()
         build = self.builder
         host = {
-            "command": self._on_command, "expired": self._on_expired, "sha1": self._on_sha1, "log": self._on_log, "limit": self._on_limit,
+            "command": self._on_command, "verdict": self._on_verdict, "expired": self._on_expired, "sha1": self._on_sha1, "log": self._on_log,
+            "limit": self._on_limit,
             "failed": self._on_failed, "register": self._on_register, "set_resp": self._on_set_resp, "is_over": lambda *_: build.is_over,
             "open": build.open, "close": build.close, "text": build.text, "integer": build.integer, "number": build.number,
             "boolean": build.boolean, "truth": build.truth, "double": build.double, "error": build.error, "status": build.status,
@@ -197,6 +202,15 @@ class Runtime:
 
     def _on_command(self, *args: Any) -> bool:
         return self._lifted(lambda: self._carry_out(list(args)))
+
+    def _on_verdict(self, *args: Any) -> bool:
+        """Puts true, false, or nil for a command that there is not."""
+
+        def work() -> bool:
+            self._put(self._verdict(list(args)))
+            return False
+
+        return self._lifted(work)
 
     def _carry_out(self, args: list[bytes]) -> bool:
         result = self._command(args)

@@ -16,9 +16,11 @@ from ...errors import CommandFailed, ResponseError, from_reply
 from ...limits import SCRIPT_BYTES_MAX, SCRIPTS_BYTES_MAX, SCRIPTS_MAX
 from ...protocol import codec, frames
 from ...protocol.commands import SCRIPTED, TABLE, has_arity
-from ...protocol.scripts import ANSWERED_ELSEWHERE
+from ...protocol.scripts import ANSWERED_ELSEWHERE, RUN_SCRIPTS, split_user
 from ..gateway.shapes import shaped
-from .functions import Functions
+from ..libraries import LibrariesFile
+from .caller import SELECT, Caller, verdict
+from .functions import CHANGING, Functions
 from .runtime import ResponseErrorReset, Runtime, TimeIsUp
 
 _READS: Final = frozenset({"EVAL_RO", "EVALSHA_RO", "FCALL_RO"})
@@ -78,7 +80,9 @@ class Scripts:
         """Text (without shebang) and flags by SHA-1, the one not used for longest first."""
         self._bytes = 0
         self._in_batch = self._is_open = self._may_write = False
-        self.functions = Functions(Path(settings["folder"], f"{settings['instance']}.functions"), settings["gid"])
+        self._caller: Caller | None = None
+        """For whom the script runs that runs now; None: somebody who may do everything."""
+        self.functions = Functions(LibrariesFile(settings["folder"], settings["instance"], settings["gid"]))
         # A kill request of a former worker concerns nobody.
         self._marker.unlink(missing_ok=True)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -87,7 +91,7 @@ class Scripts:
     def lua(self) -> Runtime:
         """Begun when the first script comes."""
         if self._lua is None:
-            self._lua = Runtime(self._command, self._log, self._limit_s, self._marker)
+            self._lua = Runtime(self._command, lambda args: verdict(self._caller, args), self._log, self._limit_s, self._marker)
         return self._lua
 
     # --- batches ------------------------------------------------------------------------------------
@@ -119,9 +123,13 @@ class Scripts:
 
     def _one(self, command: list[Any]) -> Any:
         """The result of one command of a batch."""
-        args = [part if type(part) is bytes else str(part).encode() for part in command]
-        name = args[0].upper().decode("latin-1")
         try:
+            command, rights = split_user(command)
+            args = [part if type(part) is bytes else str(part).encode() for part in command]
+            name = args[0].upper().decode("latin-1")
+            if rights is not None and name not in RUN_SCRIPTS:
+                raise CommandFailed("ERR", "only what runs a script is carried out for a user")
+            self._caller = None if rights is None else Caller(rights)
             if name not in SCRIPTED:
                 return self._engine(name, args)
             if not has_arity(TABLE[name], args):  # type: ignore[arg-type]
@@ -142,6 +150,9 @@ class Scripts:
             case "SCRIPT":
                 return self._script(args)
             case "FUNCTION":
+                if args[1].upper() in CHANGING and self._owner.stats()["replica"]:
+                    # Refused by the engine as any write is, with the primary's address.
+                    self._engine("PERSIST", [b"PERSIST", b""])
                 return self.functions.command(self.lua, args)
         keys, argv = split_keys(args, "Bad number of keys provided")
         function = self.functions.find(self.lua, args[1].decode("latin-1"))
@@ -235,6 +246,8 @@ class Scripts:
         try:
             if spec is None:
                 if name == "SELECT" and args[1:] == [b"0"]:
+                    if self._caller is not None:
+                        self._caller.check(SELECT, args)
                     return "OK"
                 known = name in ANSWERED_ELSEWHERE
                 text = "This Redis command is not allowed from script" if known else "Unknown Redis command called from script"
@@ -243,6 +256,8 @@ class Scripts:
                 raise CommandFailed("ERR", "Wrong number of args calling Redis command from script")
             if "noscript" in spec.flags or "blocking" in spec.flags:
                 raise CommandFailed("ERR", "This Redis command is not allowed from script")
+            if self._caller is not None:
+                self._caller.check(spec, args)
             result = self._engine(name, args)
         except ResponseError as error:
             return error

@@ -6,6 +6,7 @@ A category follows from the flags and the family in the command table. What does
 import functools
 from typing import Final
 
+from ...acl.names import SUBCOMMANDS
 from ..rows import ROWS, Row
 
 _BY_NAME: Final = {
@@ -47,28 +48,6 @@ CATEGORIES: Final = (
     "keyspace", "read", "write", "set", "sortedset", "list", "hash", "string", "bitmap", "hyperloglog", "geo", "stream", "pubsub", "admin", "fast",
     "slow", "blocking", "dangerous", "connection", "transaction", "scripting",
 )  # fmt: skip
-_CLUSTER_ADMIN: Final = """ADDSLOTS ADDSLOTSRANGE BUMPEPOCH COUNT-FAILURE-REPORTS DELSLOTS DELSLOTSRANGE FAILOVER FLUSHSLOTS FORGET MEET REPLICAS REPLICATE
-    RESET SAVECONFIG SET-CONFIG-EPOCH SETSLOT SLAVES"""
-_SUBCOMMANDS: Final[dict[str, dict[str, str]]] = {
-    "ACL": {"": "CAT GENPASS HELP WHOAMI", "admin": "DELUSER DRYRUN GETUSER LIST LOAD LOG SAVE SETUSER USERS"},
-    "CLIENT": {
-        "connection": "CACHING GETNAME GETREDIR HELP ID INFO NO-TOUCH REPLY SETINFO SETNAME TRACKING TRACKINGINFO",
-        "connection admin": "KILL LIST NO-EVICT PAUSE UNBLOCK UNPAUSE",
-    },
-    "CLUSTER": {"": "COUNTKEYSINSLOT GETKEYSINSLOT HELP INFO KEYSLOT LINKS MYID MYSHARDID NODES SHARDS SLOTS", "admin": _CLUSTER_ADMIN},
-    "COMMAND": {"connection": "COUNT DOCS GETKEYS GETKEYSANDFLAGS HELP INFO LIST"},
-    "CONFIG": {"": "HELP", "admin": "GET RESETSTAT REWRITE SET"},
-    "FUNCTION": {"scripting": "DUMP HELP KILL LIST STATS", "scripting write": "DELETE FLUSH LOAD RESTORE"},
-    "LATENCY": {"": "HELP", "admin": "DOCTOR GRAPH HISTOGRAM HISTORY LATEST RESET"},
-    "MEMORY": {"": "DOCTOR HELP MALLOC-STATS PURGE STATS", "read": "USAGE"},
-    "OBJECT": {"keyspace": "HELP", "keyspace read": "ENCODING FREQ IDLETIME REFCOUNT"},
-    "PUBSUB": {"": "HELP", "pubsub": "CHANNELS NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB"},
-    "SCRIPT": {"scripting": "DEBUG EXISTS FLUSH HELP KILL LOAD"},
-    "SLOWLOG": {"": "HELP", "admin": "GET LEN RESET"},
-}
-"""Commands that have subcommands: theirs, by the categories beside `slow`."""
-
-
 def _of_row(row: Row) -> frozenset[str]:
     flags = row.flags
     found = {name for name, names in _BY_NAME.items() if row.name in names.split()}
@@ -92,7 +71,7 @@ def table() -> dict[str, frozenset[str]]:
     """Name in upper case (`GET`, `CONFIG`, `CONFIG|SET`) -> its categories. To be asked when all modules have registered their commands."""
     found: dict[str, frozenset[str]] = {}
     for row in ROWS.values():
-        parts = _SUBCOMMANDS.get(row.name)
+        parts = SUBCOMMANDS.get(row.name)
         if parts is None:
             found[row.name] = _of_row(row)
             continue
@@ -119,16 +98,3 @@ def with_parts(name: str) -> frozenset[str] | None:
     if name not in table():
         return None
     return frozenset(other for other in table() if other == name or other.startswith(name + "|"))
-
-
-def has_parts(name: str) -> bool:
-    return name in _SUBCOMMANDS
-
-
-def full_name(row: Row, args: list[object]) -> str:
-    """What a rule calls this request: `CONFIG|SET` if that is known, else the command alone."""
-    if row.name in _SUBCOMMANDS and len(args) > 1 and isinstance(args[1], bytes):
-        name = f"{row.name}|{args[1].upper().decode('latin-1')}"
-        if name in table():
-            return name
-    return row.name

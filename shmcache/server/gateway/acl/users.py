@@ -1,13 +1,16 @@
 """Users: a name, passwords as SHA-256, rules. And the lines in which they stand in a file. No I/O."""
 
+import functools
 import hashlib
 import hmac
 import re
 from typing import Any, Final
 
 from ....limits import ACL_PASSWORDS_MAX, ACL_SELECTORS_MAX, ACL_USERS_MAX
+from ...acl.passing import packed
+from ...acl.permissions import Denial, first_denial, to_bytes
 from ..rows import Row
-from .permissions import SYNTAX, BadRule, Permissions, first_denial, to_bytes
+from .rules import SYNTAX, BadRule, Rules
 
 DEFAULT: Final = "default"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -25,8 +28,8 @@ class User:
         self.name = name
         self.is_on = self.needs_no_password = False
         self.passwords: list[str] = []
-        self.root = Permissions()
-        self.selectors: list[Permissions] = []
+        self.root = Rules()
+        self.selectors: list[Rules] = []
 
     def copy(self) -> "User":
         other = User(self.name)
@@ -59,7 +62,7 @@ class User:
             case _ if rule[:1] == "(" and rule[-1:] == ")":
                 if len(self.selectors) >= ACL_SELECTORS_MAX:
                     raise BadRule(f"more than {ACL_SELECTORS_MAX} selectors")
-                selector = Permissions()
+                selector = Rules()
                 for part in rule[1:-1].split():
                     selector.apply(part)
                 self.selectors.append(selector)
@@ -98,7 +101,12 @@ class User:
         matches = [hmac.compare_digest(found, one) for one in self.passwords]
         return self.is_on and (self.needs_no_password or any(matches))
 
-    def denial(self, row: Row, args: list[Any]) -> tuple[str, str] | None:
+    @functools.cached_property
+    def for_scripts(self) -> bytes:
+        """What a worker that runs a script of this user has to know. The rules of a user that is in force do not change: a change makes another one."""
+        return packed((self.root, *self.selectors))
+
+    def denial(self, row: Row, args: list[Any]) -> Denial | None:
         """None if it may, else (kind, what), as `Permissions.denial`."""
         return first_denial((self.root, *self.selectors), row, args)
 

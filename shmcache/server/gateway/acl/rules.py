@@ -1,12 +1,14 @@
-"""What one set of rules allows: commands, keys, channels. A user has one, and one more for each selector. No I/O."""
+"""Permissions as rules make them, and the rules that stand for them; here with channels. No I/O."""
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 from ....limits import ACL_RULES_MAX
 from ....protocol.channels import compile_glob
-from ..rows import Row
-from . import categories, keys
+from ...acl import keys
+from ...acl.keys import Described
+from ...acl.names import has_parts
+from ...acl.permissions import Denial, Permissions, to_bytes
+from . import categories
 
 _SPACES: Final = frozenset(" \t\n\r\v\f\0")
 _SUBSCRIBING: Final = {"SUBSCRIBE": False, "SSUBSCRIBE": False, "PUBLISH": False, "SPUBLISH": False, "PSUBSCRIBE": True}
@@ -21,26 +23,18 @@ SYNTAX: Final = "Syntax error"
 _UNKNOWN: Final = "Unknown command or category name in ACL"
 
 
-def to_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-class Permissions:
+class Rules(Permissions):
     """Begins with nothing allowed."""
 
     def __init__(self) -> None:
-        self.commands: frozenset[str] = frozenset()
+        super().__init__()
         self.words: list[str] = []
         """The rules on commands in their order, behind +@all or -@all."""
-        self.begins_with_all = False
-        self.first_args: dict[str, frozenset[str]] = {}
-        self.all_keys = self.all_channels = False
-        self.keys: dict[tuple[str, int], Any] = {}
-        """(Pattern, READ and WRITE) -> what matches a key."""
+        self.begins_with_all = self.all_channels = False
         self.channels: dict[str, Any] = {}
 
-    def copy(self) -> "Permissions":
-        other = Permissions()
+    def copy(self) -> "Rules":
+        other = Rules()
         other.commands, other.words, other.begins_with_all = self.commands, [*self.words], self.begins_with_all
         other.first_args = dict(self.first_args)
         other.all_keys, other.all_channels = self.all_keys, self.all_channels
@@ -100,7 +94,7 @@ class Permissions:
             if kind != other and self.keys.pop((pattern, other), None) is not None:
                 kind |= other
         if (pattern, keys.READ | keys.WRITE) not in self.keys:
-            self.keys[pattern, kind] = compile_glob(to_bytes(pattern)).fullmatch
+            self.add_pattern(pattern, kind)
 
     def _add_channel(self, pattern: str) -> None:
         if _SPACES & set(pattern):
@@ -142,8 +136,8 @@ class Permissions:
         if not arg:
             raise BadRule(SYNTAX)
         if "|" in arg:
-            raise BadRule("Allowing first-arg of a subcommand is not supported" if categories.has_parts(parent) else SYNTAX)
-        if categories.has_parts(parent):
+            raise BadRule("Allowing first-arg of a subcommand is not supported" if has_parts(parent) else SYNTAX)
+        if has_parts(parent):
             raise BadRule(_UNKNOWN)
         self.first_args[parent] = self.first_args.get(parent, frozenset()) | {arg}
         word = "+" + target
@@ -178,30 +172,15 @@ class Permissions:
         """Nothing needs to be looked at."""
         return self.all_keys and self.all_channels and self.commands == categories.members("all")
 
-    def denial(self, row: Row, args: list[Any]) -> tuple[str, str] | None:
-        """None if the request is allowed, else ("command" | "key" | "channel", what is not allowed)."""
-        name = categories.full_name(row, args)
-        if name not in self.commands and "no_auth" not in row.flags and not self._allows_first_arg(row, args):
-            return "command", name.lower()
-        if not self.all_keys:
-            for key, kind in keys.accesses(row, args):
-                if not self._allows_key(key, kind):
-                    return "key", key.decode("utf-8", "surrogateescape")
-            if keys.reads_by_content(row, args) and not any(pattern == "*" and kind & keys.READ for pattern, kind in self.keys):
-                return "key", args[1].decode("utf-8", "surrogateescape")
-        if row.name in _SUBSCRIBING and not self.all_channels:
+    def denial(self, row: Described, args: list[Any]) -> Denial | None:
+        """As `Permissions.denial`, channels included."""
+        found = super().denial(row, args)
+        if found is None and row.name in _SUBSCRIBING and not self.all_channels:
             names = args[1:2] if row.name in ("PUBLISH", "SPUBLISH") else args[1:]
             for channel in names:
                 if not self.allows_channel(channel, _SUBSCRIBING[row.name]):
                     return "channel", channel.decode("utf-8", "surrogateescape")
-        return None
-
-    def _allows_first_arg(self, row: Row, args: list[Any]) -> bool:
-        return row.name in self.first_args and len(args) > 1 and args[1].lower().decode("latin-1") in self.first_args[row.name]
-
-    def _allows_key(self, key: bytes, kind: int) -> bool:
-        # One pattern must give all that is needed, as in Redis.
-        return any(has & kind == kind and matches(key) for (_, has), matches in self.keys.items())
+        return found
 
     def allows_channel(self, name: bytes, is_pattern: bool) -> bool:
         """A pattern must be allowed as it is written: what it matches is not looked at."""
@@ -210,15 +189,3 @@ class Permissions:
         if is_pattern:
             return name.decode("utf-8", "surrogateescape") in self.channels
         return any(matches(name) for matches in self.channels.values())
-
-
-def first_denial(all_of: Iterable[Permissions], row: Row, args: list[Any]) -> tuple[str, str] | None:
-    """None if one of them allows it, else the most telling reason: a key or channel rather than the command."""
-    worst = None
-    for permissions in all_of:
-        found = permissions.denial(row, args)
-        if found is None:
-            return None
-        if worst is None or (worst[0] == "command" and found[0] != "command"):
-            worst = found
-    return worst

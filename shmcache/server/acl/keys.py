@@ -5,12 +5,23 @@ The command table says where keys stand and whether a command writes. A command 
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from ..rows import Row
+from ...protocol.commands import key_positions
 
 READ: Final = 1
 WRITE: Final = 2
+
+
+class Described(Protocol):
+    """A row of the command table, or one that a gateway has besides. Where keys stand is said the same way in both."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def flags(self) -> frozenset[str]: ...
+
+
 
 _WRITE_ONLY: Final = frozenset(
     ["APPEND", "DEL", "EXPIRE", "EXPIREAT", "GEOADD", "HDEL", "HMSET", "HSET", "HSETNX", "LINSERT", "LPUSH", "LPUSHX", "LREM", "LSET", "LTRIM", "MSET", "MSETNX", "PERSIST", "PEXPIRE", "PEXPIREAT", "PFADD", "PSETEX", "RESTORE", "RPUSH", "RPUSHX", "SADD", "SETEX", "SETNX", "SETRANGE", "SREM", "UNLINK", "ZADD", "ZREM", "ZREMRANGEBYLEX", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE"]
@@ -32,7 +43,7 @@ _SUBCOMMANDS_WITH_KEY: Final = {("MEMORY", b"USAGE"), ("DEBUG", b"OBJECT"), ("OB
 _STORING: Final = {"SORT": (b"STORE",), "GEORADIUS": (b"STORE", b"STOREDIST"), "GEORADIUSBYMEMBER": (b"STORE", b"STOREDIST")}
 
 
-def accesses(row: Row, args: list[Any]) -> Iterator[tuple[bytes, int]]:
+def accesses(row: Described, args: list[Any]) -> Iterator[tuple[bytes, int]]:
     """(Key, READ, WRITE, both, or 0: any right will do) of a request whose number of arguments is right."""
     name = row.name
     if name in ("MEMORY", "DEBUG", "OBJECT"):
@@ -44,18 +55,23 @@ def accesses(row: Row, args: list[Any]) -> Iterator[tuple[bytes, int]]:
         yield from ((key, both) for key in _counted(args, _NUMKEYS[name]))
         return
     first, rest = _kinds(row, args)
-    yield from zip(row.keys_in(args), itertools.chain((first,), itertools.repeat(rest)), strict=False)
+    yield from zip(keys_in(row, args), itertools.chain((first,), itertools.repeat(rest)), strict=False)
     for place, word in enumerate(args[2:-1], 2) if name in _STORING else ():
         if word.upper() in _STORING[name]:
             yield args[place + 1], WRITE
 
 
-def reads_by_content(row: Row, args: list[Any]) -> bool:
+def keys_in(row: Described, args: list[Any]) -> list[Any]:
+    """The keys of a command; none where their number is wrong."""
+    return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
+
+
+def reads_by_content(row: Described, args: list[Any]) -> bool:
     """Whether keys are read whose names nobody can know before (SORT ... BY, GET)."""
     return row.name in ("SORT", "SORT_RO") and any(word.upper() in (b"BY", b"GET") and b"*" in other for word, other in itertools.pairwise(args[2:]))
 
 
-def _kinds(row: Row, args: list[Any]) -> tuple[int, int]:
+def _kinds(row: Described, args: list[Any]) -> tuple[int, int]:
     name = row.name
     if name in _FIRST_AND_REST:
         return _FIRST_AND_REST[name]
@@ -73,9 +89,9 @@ def _kinds(row: Row, args: list[Any]) -> tuple[int, int]:
 
 
 def _counted(args: list[Any], at: int) -> list[bytes]:
-    """The keys behind the argument that says how many there are."""
+    """The keys behind the argument that says how many there are; none if it says more than there are arguments: that is refused later."""
     try:
         count = int(args[at])
     except (ValueError, IndexError):
         return []
-    return args[at + 1 : at + 1 + max(0, count)]
+    return args[at + 1 : at + 1 + count] if 0 < count < len(args) - at else []
