@@ -60,14 +60,14 @@ class Batch:
 
 
 def command_steps(
-    route: LocalRoute | RouterRoute, args: Args, deadline: Deadline, options: RequestOptions = NO_OPTIONS
+    route: LocalRoute | RouterRoute, args: Args, deadline: Deadline, options: RequestOptions = NO_OPTIONS, *, by_shard: bool = False
 ) -> Generator[Step, Any, Any]:
-    """Ask the owners for one command; returns its raw result. Raises ShmcacheError."""
+    """Ask the owners for one command; returns its raw result. `by_shard`: as in `plan`. Raises ShmcacheError."""
     yield from route.prepare(deadline)
     if args[0] == "WAIT":
         return (yield from _wait_steps(route, args, deadline))
     for is_last in (False, True):
-        planned = plan(args, route.slots if args[0] in READ_ONLY else route.write_slots)
+        planned = plan(args, route.slots if args[0] in READ_ONLY else route.write_slots, by_shard=by_shard)
         requests = [_request(part.shard, part.slot, part.args, options) for part in planned.parts]
         yield from exchange(route, requests, deadline)
         results = [_results_of(request)[0] for request in requests]
@@ -203,8 +203,9 @@ def pipeline_steps(
     options: RequestOptions = NO_OPTIONS,
     *,
     is_last: bool = False,
+    by_shard: bool = False,
 ) -> Generator[Step, Any, list[Any]]:
-    """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places."""
+    """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places. `by_shard`: as in `plan`."""
     yield from route.prepare(deadline)
     writes = not {command[0] for command in commands} <= READ_ONLY
     slots = route.write_slots if writes else route.slots
@@ -213,7 +214,7 @@ def pipeline_steps(
     if transaction:
         batches, merges = [transaction_batch(commands, slots)], None
     else:
-        batches, merges = group(commands, slots)
+        batches, merges = group(commands, slots, by_shard=by_shard)
     results: list[Any] = [None] * sum(len(batch.places) for batch in batches)
     # Messages of one shard go out one after the other, so that a retry cannot overtake its successor.
     queues = [list(split(batch, transaction)) for batch in batches]
@@ -279,10 +280,10 @@ def _batch_request(batch: Batch, transaction: bool, options: RequestOptions, wit
     return Request(batch.shard, batch.slot, flags, payload, batch.commands)
 
 
-def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[Merge] | None]:
+def group(commands: Sequence[Args], slots: SlotMap, *, by_shard: bool = False) -> tuple[list[Batch], list[Merge] | None]:
     """Commands by shard, and how results make up the commands' results; None: one each, in order.
 
-    A command that cannot be planned (unknown, keys of several slots) fails in its place, as on a server.
+    A command that cannot be planned (unknown, keys of several slots; `by_shard`: of several shards) fails in its place, as on a server.
     """
     if SINGLE_KEY.issuperset({command[0] for command in commands}) and min(map(len, commands)) > 1:
         return _group_by_key(commands, slots), None
@@ -297,7 +298,7 @@ def group(commands: Sequence[Args], slots: SlotMap) -> tuple[list[Batch], list[M
             parts = [(slots.shard_of[slot], slot, command)]
         else:
             try:
-                merge = plan(command, slots)
+                merge = plan(command, slots, by_shard=by_shard)
                 parts = [(part.shard, part.slot, part.args) for part in merge.parts]
             except ResponseError as error:
                 merge, parts = error, []

@@ -230,3 +230,22 @@ def test_nothing_is_lost_among_many(single):
         thread.join()
     # A killed gateway takes with it what was popped for its clients, and a push that it had sent may be sent again.
     assert len(set(taken)) >= total - 8 and len(taken) <= total + 1
+
+
+def test_keys_of_different_slots_in_one_shard(single):
+    """As for commands that do not wait: what counts with one worker is the shard."""
+    with redis.Redis(port=single.resp_port) as client:
+        client.flushall()
+        client.rpush("from", "a", "b", "c")
+        assert client.blmove("from", "to", 1) == b"a"
+        assert client.brpoplpush("from", "to", 1) == b"c"
+        assert client.blpop(["nothing", "to"], 1) == (b"to", b"c")
+        assert client.brpoplpush("nothing", "to", 0.05) is None
+        wire = Wire(single.resp_port)
+        wire.send(word("BLMOVE", "later", "to", "LEFT", "RIGHT", "0"))
+        # Maybe at the other gateway, which counts its own only.
+        time.sleep(0.2)
+        client.rpush("later", "d")
+        assert wire.read(7) == b"$1\r\nd\r\n"
+        wire.close()
+        assert client.lrange("to", 0, -1) == [b"a", b"d"]

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+import time
 
 import pytest
 import redis
@@ -110,6 +111,38 @@ def test_slow_commands_are_noted(client):
     assert entry["duration"] >= 20_000 and b"DEBUG SLEEP" in entry["command"]
     assert client.slowlog_len() == 1
     assert client.memory_usage("nosuch") is None
+
+
+def test_with_a_threshold_of_zero_all_are_noted(client):
+    client.config_set("slowlog-log-slower-than", 0)
+    try:
+        client.slowlog_reset()
+        client.get("k")
+        assert [entry["command"] for entry in client.slowlog_get()] == [b"GET k", b"SLOWLOG RESET"]
+    finally:
+        client.config_set("slowlog-log-slower-than", 10_000)
+
+
+def test_a_short_scan_is_over_in_one_step(single):
+    """Redis' table is as small as its content; ours may have been larger once."""
+    with redis.Redis(port=single.resp_port) as client:
+        client.mset({f"k{n}": n for n in range(10_000)})
+        client.flushall()
+        client.mset({"a": 1, "b": 2, "c": 3})
+        cursor, keys = client.scan()
+        assert (cursor, sorted(keys)) == (0, [b"a", b"b", b"c"])
+        assert client.scan(match="a") == (0, [b"a"])
+
+
+def test_old_clients_are_killed_by_age(client, instance):
+    with redis.Redis(port=instance.resp_port) as other:
+        other.ping()
+        assert client.execute_command("CLIENT", "KILL", "MAXAGE", 1000, "SKIPME", "no") == 0
+        time.sleep(1.1)
+        assert client.execute_command("CLIENT", "KILL", "MAXAGE", 1) >= 1
+        for wrong in ("0", "-1", "x"):
+            with pytest.raises(redis.ResponseError):
+                client.execute_command("CLIENT", "KILL", "MAXAGE", wrong)
 
 
 def test_one_node_has_all_slots(client):

@@ -146,6 +146,12 @@ def _kill(client: Connection, args: list[bytes]) -> Any:
                 victims = [other for other in victims if other.peer == text]
             case "LADDR":
                 victims = [other for other in victims if other.local == text]
+            case "MAXAGE":
+                age = integer(value, "value is not an integer or out of range")
+                if age <= 0:
+                    raise CommandFailed("ERR", "maxage should be greater than 0")
+                now = client.gateway.loop.time()
+                victims = [other for other in victims if now - other.created >= age]
             case "USER":
                 if text not in client.gateway.guard.users:
                     raise CommandFailed("ERR", f"No such user '{text}'")

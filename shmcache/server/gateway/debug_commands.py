@@ -9,12 +9,21 @@ from . import asking
 from .arguments import integer, word
 from .connection import Connection
 from .rows import ROWS, command, unknown_subcommand, wrong_arity
+from .slowlog import SlowLog
 from .versions import REDIS_VERSION
 
 
 @command("SLOWLOG", -2, "Commands that took long: GET [n], LEN, RESET.", "admin", "loading", "stale")
 def slowlog(client: Connection, args: list[bytes]) -> Any:
     log = client.gateway.slowlog
+    try:
+        return _slowlog(log, args)
+    finally:
+        # Afterwards, so that RESET is in the log that it leaves.
+        log.note(0.0, args, client.peer, client.name)
+
+
+def _slowlog(log: SlowLog, args: list[bytes]) -> Any:
     match word(args[1]), len(args):
         case "GET", 2:
             return log.newest(10)
@@ -161,4 +170,4 @@ def monitor(client: Connection, args: list[bytes]) -> Any:
 
 @command("LOLWUT", -1, "The version.", "fast", "readonly")
 def lolwut(client: Connection, args: list[bytes]) -> Any:
-    return f"shmcache ver. {REDIS_VERSION}\n".encode()
+    return f"Redis ver. {REDIS_VERSION} (shmcache)\n".encode()

@@ -105,7 +105,7 @@ class Gateway:
 
     def command_steps(self, args: Any) -> Coroutine[Any, Any, Any]:
         """One command as a client of its own would ask it, also while the instance is not there."""
-        return self.lanes.run(command_steps(self.route, args, Deadline.after(RESP_TIMEOUT_S)))
+        return self.lanes.run(command_steps(self.route, args, Deadline.after(RESP_TIMEOUT_S), by_shard=True))
 
     async def ask(self, *args: Any) -> Any:
         """The result of one command to the shards. Raises ShmcacheError."""
