@@ -78,7 +78,7 @@ async def stamps(gateway: Any, keys: list[bytes]) -> list[int]:
     """The stamp of each key, 0 if there is none. Raises ShmcacheError."""
     commands = [("KEYSTAMP", key) for key in keys]
     # From the owners, not from shared memory: what they have accepted counts.
-    found = await gateway.lanes.run(pipeline_steps(gateway.route, commands, Deadline.after(RESP_TIMEOUT_S), False))
+    found = await gateway.lanes.run(pipeline_steps(gateway.route, commands, Deadline.after(RESP_TIMEOUT_S)))
     for result in found:
         if isinstance(result, Exception):
             raise result
