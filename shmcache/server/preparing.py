@@ -84,20 +84,20 @@ class Preparing:
         if token == self.token and self._decider == self._shard:
             self._owner.commit_prepared(shards)
             self._ended(True)
-        return self._known(token, self._shard, shards[0])
+        return self._known(token, self._shard, shards)
 
     def commit(self, arguments: dict[str, Any]) -> bool | None:
         """Do what is decided; as `decide`."""
         token = int(arguments["token"])
         if token == self.token and self._decider != self._shard:
             self._end(True)
-        return self._known(token, int(arguments["decider"]), self._shard)
+        return self._known(token, int(arguments["decider"]), [self._shard])
 
-    def _known(self, token: int, decider: int, shard: int) -> bool | None:
+    def _known(self, token: int, decider: int, shards: list[int]) -> bool | None:
         """How a transaction ended here. A worker that was started since asks the decider's region, in which the last one of each shard stands."""
         if token in self._outcomes or not token:
             return self._outcomes.get(token)
-        return outcome_at(self._instance, decider, token, shard) or None
+        return any(outcome_at(self._instance, decider, token, shard) for shard in shards) or None
 
     def abandon(self, arguments: dict[str, Any]) -> bool:
         """Give a part up, also one that is still to come. Whether it was held until now."""

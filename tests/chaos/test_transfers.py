@@ -4,23 +4,40 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import shmcache
 from shmcache.limits import TRANSACTION_LEASE_MS
 from tests.chaos import transfers
-from tests.chaos.transfers import ACCOUNTS, DONE, TOTAL, UNKNOWN, WRONG, Bank, add_up, add_up_by_resp, move, move_by_resp, move_watched
+from tests.chaos.fail_points import FailPoints
+from tests.chaos.transfers import (
+    ACCOUNTS,
+    DONE,
+    TOTAL,
+    UNKNOWN,
+    WRONG,
+    Bank,
+    add_up,
+    add_up_by_resp,
+    move,
+    move_by_resp,
+    move_watched,
+)
 from tests.support.instance import RunningInstance, running_instance, wait_until
 
 SHARDS = 3
 SHORT_S = 4.0
 LONG_S = float(os.environ.get("CHAOS_S", 600))
+OPTIONS: dict[str, Any] = {"workers": SHARDS, "memory": "96MB", "policy": "noeviction", "resp": "127.0.0.1:0"}
+POINTS = ("PreparedWritten", "GroupPrepared", "DecisionNoted", "PreparedPublished", "GroupHalfApplied", "Applied")
 
 
 @pytest.fixture
 def instance() -> Iterator[RunningInstance]:
-    with running_instance(workers=SHARDS, memory="96MB", policy="noeviction", resp="127.0.0.1:0") as running:
+    with running_instance(**OPTIONS) as running:
         yield running
 
 
@@ -83,6 +100,23 @@ def kill_workers(bank: Bank, seconds: float) -> None:
     assert unknown <= bank.kills * 3 < done
 
 
+def end_at_fail_points(bank: Bank, points: FailPoints, seconds: float) -> None:
+    for work in (move, move, move_watched, add_up):
+        bank.employ(work, bank.instance.url)
+    bank.employ(move_by_resp, bank.instance.resp_port)
+    attack(bank, seconds, 0.05, lambda: points.strike(bank.instance, random.randrange(SHARDS), 2))
+    died = points.died_at()
+    print(dict(died))
+    assert died.total() > 1
+
+
+def in_the_middle(folder: Path, seconds: float) -> None:
+    points = FailPoints(folder, POINTS)
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))}
+    with running_instance(**OPTIONS, environment=environment) as instance, transfers.bank(instance, 1) as found:
+        end_at_fail_points(found, points, seconds)
+
+
 def kill_gateways(bank: Bank, seconds: float) -> None:
     instance = bank.instance
     for work in (move_by_resp, move_by_resp, add_up_by_resp):
@@ -107,6 +141,11 @@ def test_killed_workers(bank: Bank) -> None:
     kill_workers(bank, SHORT_S)
 
 
+def test_workers_that_end_in_the_middle(tmp_path: Path) -> None:
+    """Workers end where it matters: prepared, with a part of the decision noted, decided and not yet done."""
+    in_the_middle(tmp_path, SHORT_S)
+
+
 def test_killed_gateways(bank: Bank) -> None:
     """So do gateways."""
     kill_gateways(bank, SHORT_S)
@@ -118,3 +157,10 @@ def test_killed_gateways(bank: Bank) -> None:
 def test_for_long(bank: Bank, attack_by: Callable[[Bank, float], None]) -> None:
     """The same for ten minutes each, or for CHAOS_S seconds."""
     attack_by(bank, LONG_S)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(LONG_S + 300)
+def test_workers_that_end_in_the_middle_for_long(tmp_path: Path) -> None:
+    """So do these."""
+    in_the_middle(tmp_path, LONG_S)

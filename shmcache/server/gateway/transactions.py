@@ -119,6 +119,8 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     if is_touched:
         return NIL_ARRAY
     gateway = client.gateway
+    # Its slots are to be those of the route.
+    gateway.attachment()
     refused = _refused(client, transaction)
     engine = [(row, [row.name, *args[1:]]) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
     commands = [args for _, args in engine]
