@@ -18,6 +18,9 @@ from tests.support.instance import RunningInstance
 LIFE_S_MAX = 1.0
 """A worker that has not come to its point by then is killed anyway."""
 
+OF_TRANSACTIONS = ("PreparedWritten", "GroupPrepared", "DecisionNoted", "PreparedPublished")
+"""Points that only transactions over several shards come to."""
+
 # Python imports a `sitecustomize` that it finds on its path: a way into the worker of which the product
 # knows nothing.
 _SITECUSTOMIZE = """
@@ -28,7 +31,7 @@ _SITECUSTOMIZE = """
         from shmcache import _engine
 
         with open(os.path.join(folder, "armed")) as file:
-            point = random.choice(file.read().split() or _engine.FAIL_POINTS)
+            point = random.choice(file.read().split())
         with open(os.path.join(folder, str(os.getpid())), "w") as file:
             file.write(point)
         _engine.arm_fail_point(point, random.choice((0, 1, 5, 50)))
@@ -36,9 +39,9 @@ _SITECUSTOMIZE = """
 
 
 class FailPoints:
-    """A folder for PYTHONPATH: while it is armed, every new worker of an instance dies at a random point, or at one of `points`."""
+    """A folder for PYTHONPATH: while it is armed, every new worker of an instance dies at a random one of `points`."""
 
-    def __init__(self, folder: Path, points: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, points: Sequence[str]) -> None:
         self.folder, self._points = folder, points
         (folder / "sitecustomize.py").write_text(textwrap.dedent(_SITECUSTOMIZE))
         self._seen: dict[int, float] = {}

@@ -12,7 +12,7 @@ import pytest
 import shmcache
 from shmcache.limits import TRANSACTION_LEASE_MS
 from tests.chaos import transfers
-from tests.chaos.fail_points import FailPoints
+from tests.chaos.fail_points import OF_TRANSACTIONS, FailPoints
 from tests.chaos.transfers import (
     ACCOUNTS,
     DONE,
@@ -32,7 +32,7 @@ SHARDS = 3
 SHORT_S = 4.0
 LONG_S = float(os.environ.get("CHAOS_S", 600))
 OPTIONS: dict[str, Any] = {"workers": SHARDS, "memory": "96MB", "policy": "noeviction", "resp": "127.0.0.1:0"}
-POINTS = ("PreparedWritten", "GroupPrepared", "DecisionNoted", "PreparedPublished", "GroupHalfApplied", "Applied")
+POINTS = (*OF_TRANSACTIONS, "GroupHalfApplied", "Applied")
 
 
 @pytest.fixture

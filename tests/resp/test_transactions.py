@@ -150,6 +150,11 @@ def test_slow_log(client):
         client.set("slow", 1)
         client.get("slow")
         assert [entry["command"] for entry in client.slowlog_get(10)][:2] == [b"GET slow", b"SET slow 1"]
+        pipe = client.pipeline()
+        for n in range(10):
+            pipe.set(f"k{n}", n)
+        pipe.execute()
+        assert {b"SET k%d %d" % (n, n) for n in range(10)} <= {entry["command"] for entry in client.slowlog_get(30)}
     finally:
         client.config_set("slowlog-log-slower-than", 10_000_000)
     client.slowlog_reset()

@@ -8,6 +8,7 @@ from ...client.transactions import Divided, divide, over_shards
 from ...errors import CommandFailed, ResponseError, ShmcacheError
 from ...limits import RESP_QUEUED_COMMANDS_MAX, RESP_TIMEOUT_S
 from ...protocol import frames
+from ...protocol.codec import encode_commands
 from ...protocol.commands import READ_ONLY, SlotMap, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
@@ -175,9 +176,11 @@ def _divided(gateway: Any, commands: list[list[Any]], watched: dict[bytes, int])
 async def _run(gateway: Any, commands: list[list[Any]], divided: Divided) -> list[Any]:
     """The results of the shards' part: one message in one shard's lane, else in two phases. Raises ShmcacheError."""
     if len(divided.batches) > 1:
-        steps = over_shards(gateway.route, divided, gateway.slots, Deadline.after(RESP_TIMEOUT_S))
-        gateway.lanes.commands += len(commands)
-        found: list[Any] = await gateway.lanes.run(steps)
+        lanes, begun = gateway.lanes, gateway.loop.time()
+        found: list[Any] = await lanes.run(over_shards(gateway.route, divided, gateway.slots, Deadline.after(RESP_TIMEOUT_S)))
+        lanes.commands += len(commands)
+        if (took := gateway.loop.time() - begun) >= lanes.slow_s:
+            lanes.slow(took, encode_commands(commands), [])
         return found
     (batch,) = divided.batches
     collected = Collected(gateway.loop)
