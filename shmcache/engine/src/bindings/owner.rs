@@ -177,7 +177,14 @@ impl PyOwner {
     }
 
     #[pyo3(signature = (payload, token, decider, flags = 0))]
-    fn prepare<'py>(&mut self, py: Python<'py>, payload: &[u8], token: u64, decider: u64, flags: u32) -> PyResult<Bound<'py, PyBytes>> {
+    fn prepare<'py>(
+        &mut self,
+        py: Python<'py>,
+        payload: &[u8],
+        token: u64,
+        decider: u64,
+        flags: u32,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         let owner = self
             .owner
             .as_mut()

@@ -173,7 +173,9 @@ mod tests {
         run(&mut owner, &[b"SET", b"k", b"old"]);
         owner.set_time();
         let payload = b"\x92\x93\xa3SET\xa1k\xa3new\x92\xa3DEL\xa1x";
-        owner.prepare(payload, 0, 7, decider, &mut Latencies::default()).expect("a batch");
+        owner
+            .prepare(payload, 0, 7, decider, &mut Latencies::default())
+            .expect("a batch");
         assert_eq!(owner.prepared(), 7);
         owner
     }
@@ -194,12 +196,18 @@ mod tests {
             assert_eq!(owner.log_position() > head, commits);
             assert_eq!(asked.outcome(7, 3), Some(commits));
             assert_eq!(asked.outcome(7, 4), Some(false));
-            assert_eq!(value(&mut owner, b"k").as_deref(), Some(if commits { &b"new"[..] } else { b"old" }));
+            assert_eq!(
+                value(&mut owner, b"k").as_deref(),
+                Some(if commits { &b"new"[..] } else { b"old" })
+            );
             run(&mut owner, &[b"SET", b"after", b"1"]);
             owner.verify().expect("right accounts");
             drop(owner);
             let mut next = regions.attach().expect("a region");
-            assert_eq!(value(&mut next, b"k").as_deref(), Some(if commits { &b"new"[..] } else { b"old" }));
+            assert_eq!(
+                value(&mut next, b"k").as_deref(),
+                Some(if commits { &b"new"[..] } else { b"old" })
+            );
             assert_eq!(value(&mut next, b"after").as_deref(), Some(&b"1"[..]));
         }
     }
@@ -212,7 +220,10 @@ mod tests {
             let (data, hints, log) = (regions.data.as_fd(), regions.hints.as_fd(), regions.log.as_fd());
             let mut next = Owner::attach_deciding(data, hints, log, commits).expect("a region");
             assert_eq!(next.resolved, Some((7, commits)));
-            assert_eq!(value(&mut next, b"k").as_deref(), Some(if commits { &b"new"[..] } else { b"old" }));
+            assert_eq!(
+                value(&mut next, b"k").as_deref(),
+                Some(if commits { &b"new"[..] } else { b"old" })
+            );
             run(&mut next, &[b"SET", b"k", b"newest"]);
             next.verify().expect("right accounts");
         }
@@ -227,6 +238,9 @@ mod tests {
         let mut next = regions.attach().expect("a region");
         assert_eq!(next.resolved, Some((7, false)));
         assert_eq!(value(&mut next, b"k").as_deref(), Some(&b"old"[..]));
-        assert_eq!(Decisions::open(regions.data.as_fd()).expect("a region").outcome(7, 3), Some(false));
+        assert_eq!(
+            Decisions::open(regions.data.as_fd()).expect("a region").outcome(7, 3),
+            Some(false)
+        );
     }
 }
