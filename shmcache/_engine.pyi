@@ -14,6 +14,8 @@ SLOT_COUNT: Final[int]
 MAX_KEY_BYTES: Final[int]
 MAX_VALUE_BYTES: Final[int]
 MAX_BATCH_COMMANDS: Final[int]
+MAX_DECISION_SHARDS: Final[int]
+"""Only shards with lower numbers take part in transactions over several shards."""
 MIN_MEMORY_BYTES: Final[int]
 MAX_FRAME_BYTES: Final[int]
 """Largest frame of `LogTailer.poll_frame`."""
@@ -145,9 +147,9 @@ class Owner:
         """
 
     @staticmethod
-    def attach(data_fd: int, hints_fd: int, log_fd: int) -> Owner:
+    def attach(data_fd: int, hints_fd: int, log_fd: int, commit_prepared: bool = False) -> Owner:
         """Own regions that a former owner left, cleanly or not: repairs them, redoes what the log has and the
-        data has not. Raises `LayoutMismatch`, `EngineError`. See `recovery`.
+        data has not; commits or forgets what it had prepared for a transaction that another shard decides (`Decisions`). Raises `LayoutMismatch`, `EngineError`. See `recovery`.
         """
 
     @property
@@ -171,6 +173,22 @@ class Owner:
         """Make the group's writes real, all or none. Raises `CommandError` (then nothing of it was done)."""
     def abandon_group(self) -> None:
         """Forget the group's writes; nothing happens if none is open."""
+    def prepare(self, payload: bytes, token: int, decider: int, flags: int = 0) -> bytes:
+        """As `execute` of a transaction that is not committed but prepared: committing it cannot be refused any more, and survives the owner. `token` names
+        it, not 0; `decider` is the shard that decides. If the batch is refused as a whole all results say so and `prepared` is 0. Nothing but
+        `commit_prepared` and `abandon_prepared` may come next."""
+    def prepare_group(self, token: int, decider: int) -> None:
+        """Prepare the open group. Raises `CommandError` (then nothing of it was done)."""
+    @property
+    def prepared(self) -> int:
+        """Token of the prepared group; 0 = there is none."""
+    @property
+    def resolved(self) -> tuple[int, bool] | None:
+        """What the former owner had prepared: its token, and whether `attach` committed it."""
+    def commit_prepared(self, shards: Sequence[int] = ()) -> None:
+        """Make the prepared group real. Its decider does so for these other shards as well, which learn it by `Decisions`."""
+    def abandon_prepared(self) -> None:
+        """Forget the prepared group."""
     def tick(self, budget_us: int = 1000) -> bool:
         """Heartbeat and a slice of housekeeping: reclaim expired entries, age marks, step compaction.
         Call it between batches and at least every 100 ms. True if there is more to do at once."""
@@ -282,6 +300,18 @@ class Reader:
         order. Raises `EngineError` if there are more than `max_entries`, `Busy`, `Retired`. Other threads run meanwhile."""
     def shard_info(self, shard: int) -> dict[str, Any]:
         """As `region_info`."""
+
+class Decisions:
+    """What one shard has decided about transactions over several shards, read from its data region."""
+
+    def __init__(self, data_fd: int) -> None:
+        """Raises `EngineError` if it is no data region of this layout."""
+    @property
+    def prepared(self) -> tuple[int, int]:
+        """Token and decider of the group that the shard's owner has prepared, also if it is dead; (0, 0) or (0, decider) if there is none."""
+    def outcome(self, token: int, shard: int) -> bool | None:
+        """Asked of the decider: whether it committed the transaction for that other shard; None: it has not decided yet. It remembers the
+        last transaction of each shard."""
 
 class LogTailer:
     """Reader of one shard's write log."""

@@ -109,6 +109,23 @@ METRICS_ANSWERS_S_MAX: Final = 1.0
 assert RESTART_DELAY_SERVED_S_MAX <= RESTART_DELAY_S_MAX
 assert TICK_MS_UNFINISHED < TICK_MS_BUSY < TICK_MS_MAX
 
+# --- transactions over several shards ---------------------------------------------------------------
+TRANSACTION_LEASE_MS: Final = 200
+"""How long a shard is held for the decision of whoever carries out a transaction; then the first shard decides that there is none."""
+TRANSACTION_LOOK_MS: Final = 10
+"""How often one of the other shards looks whether the first has decided."""
+TRANSACTION_HELD_S_MAX: Final = 5.0
+"""A shard that has no decision by then, because the first shard's worker does not come back, gives its part up."""
+TRANSACTION_OUTCOMES_MAX: Final = 10_000
+"""Transactions whose end a worker remembers, for a question that is asked again."""
+TRANSACTION_ASIDE_MESSAGES_MAX: Final = 10_000
+"""Messages that wait for a shard that is held; more are refused, for their senders to try again."""
+TRANSACTION_ASIDE_BYTES_MAX: Final = 64 * 1024 * 1024
+TRANSACTION_CALL_BYTES_MAX: Final = 4_096
+"""Of the calls that end what is held."""
+
+assert TRANSACTION_LOOK_MS < TRANSACTION_LEASE_MS < TRANSACTION_HELD_S_MAX * 1000
+
 # --- replication ------------------------------------------------------------------------------------
 REPLICAS_MAX: Final = 32
 """Replicas that one instance ships to."""

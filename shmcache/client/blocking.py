@@ -146,7 +146,7 @@ class Client(ClientCore):
         self._route.detach()
 
     def pipeline(self, transaction: bool = False, shard_hint: None = None) -> "Pipeline":
-        """Collect commands and send them together. A `transaction` is atomic, for keys of one slot."""
+        """Collect commands and send them together. A `transaction` is all or nothing, over any shards."""
         return Pipeline(self, transaction)
 
     def scan_iter(
@@ -222,7 +222,8 @@ class Pipeline(PipelineCore):
         """Run what was collected; results in order.
 
         With `raise_on_error` the first error is raised at the end, else errors stand in the list. `CrossSlot`
-        and `LimitExceeded` of a transaction are raised before it is sent.
+        and `LimitExceeded` of a transaction are raised before it is sent; one over several shards may raise `OutcomeUnknown`, or `Unavailable`
+        if nothing of it was done.
         """
         commands, names = self._take()
         if not commands:

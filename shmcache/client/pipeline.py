@@ -15,6 +15,7 @@ from .methods import CommandMethods
 from .replies import finish_all
 from .routes import LocalRoute
 from .session import pipeline_steps
+from .transactions import transaction_steps
 
 
 class PipelineCore(CommandMethods):
@@ -96,9 +97,8 @@ class PipelineCore(CommandMethods):
     def _steps(self, commands: list[Args], names: Set[str], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
         if not names.isdisjoint(PUBLISHING):
             return self._steps_with_messages(commands, deadline)
-        return pipeline_steps(
-            self._client._route, commands, deadline, self._transaction, self._client._options
-        )
+        steps = transaction_steps if self._transaction else pipeline_steps
+        return steps(self._client._route, commands, deadline, self._client._options)
 
     def _steps_with_messages(self, commands: list[Args], deadline: Deadline) -> Generator[Step, Any, list[Any]]:
         """The messages last: who receives one finds done what was asked for with it."""
@@ -106,7 +106,7 @@ class PipelineCore(CommandMethods):
         messages = [command for command in commands if command[0] in PUBLISHING]
         done: list[Any] = []
         if others:
-            done = yield from pipeline_steps(self._client._route, others, deadline, False, self._client._options)
+            done = yield from pipeline_steps(self._client._route, others, deadline, self._client._options)
         sent = yield from publishing_steps(self._client._hub, messages, deadline)
         left, met = iter(done), iter(sent)
         return [next(met) if command[0] in PUBLISHING else next(left) for command in commands]

@@ -11,7 +11,6 @@ from typing import Any
 from .._engine import MAX_BATCH_COMMANDS
 from ..errors import (
     CommandFailed,
-    CrossSlot,
     LimitExceeded,
     Moved,
     OutcomeUnknown,
@@ -31,9 +30,6 @@ from ..protocol.commands import (
     Args,
     Plan,
     SlotMap,
-    cross_slot,
-    key_positions,
-    lookup,
     plan,
     request_flags,
     slot_of_key,
@@ -115,7 +111,7 @@ def _request(shard: int, slot: int, args: Args, options: RequestOptions) -> Requ
     commands = (args,)
     flags = request_flags(commands, only_reads=args[0] in READ_ONLY)
     flags, payload = _with_options(flags, encode_commands(commands), options)
-    return Request(shard, slot, flags, _checked(payload), commands)
+    return Request(shard, slot, flags, checked(payload), commands)
 
 
 def sole_request(
@@ -139,7 +135,8 @@ def sole_result(request: Request) -> Any:
     return result
 
 
-def _checked(payload: bytes) -> bytes:
+def checked(payload: bytes) -> bytes:
+    """The payload, unless it is too long for a message. Raises LimitExceeded."""
     if len(payload) > MESSAGE_BYTES_MAX:
         raise LimitExceeded(f"a message of {len(payload)} bytes is over the limit of {MESSAGE_BYTES_MAX}")
     return payload
@@ -199,7 +196,6 @@ def pipeline_steps(
     route: LocalRoute | RouterRoute,
     commands: Sequence[Args],
     deadline: Deadline,
-    transaction: bool,
     options: RequestOptions = NO_OPTIONS,
     *,
     is_last: bool = False,
@@ -207,30 +203,31 @@ def pipeline_steps(
 ) -> Generator[Step, Any, list[Any]]:
     """Run many commands, shards in parallel, each shard's in order; raw results, errors in their places. `by_shard`: as in `plan`."""
     yield from route.prepare(deadline)
-    writes = not {command[0] for command in commands} <= READ_ONLY
-    slots = route.write_slots if writes else route.slots
+    slots = slots_for(route, commands)
     # Split by the primary's slots, all of it goes there, its reads too: here they would not be one shard's.
     with_reads = slots is route.slots
-    if transaction:
-        batches, merges = [transaction_batch(commands, slots)], None
-    else:
-        batches, merges = group(commands, slots, by_shard=by_shard)
+    batches, merges = group(commands, slots, by_shard=by_shard)
     results: list[Any] = [None] * sum(len(batch.places) for batch in batches)
     # Messages of one shard go out one after the other, so that a retry cannot overtake its successor.
-    queues = [list(split(batch, transaction)) for batch in batches]
+    queues = [list(split(batch)) for batch in batches]
     while queues:
         sent = [queue.pop(0) for queue in queues]
-        requests = [_batch_request(batch, transaction, options, with_reads) for batch in sent]
+        requests = [batch_request(batch, options, with_reads=with_reads) for batch in sent]
         yield from exchange(route, requests, deadline)
         for batch, request in zip(sent, requests, strict=True):
             for place, answer in zip(batch.places, batch_results(request), strict=True):
                 results[place] = answer
         queues = [queue for queue in queues if queue]
     if merges is not None:
-        results = [_merged(merge, results, places) for merge, places in merges]
-    if not is_last and not transaction and has_moved(results):
+        results = [merged(merge, results, places) for merge, places in merges]
+    if not is_last and has_moved(results):
         results = yield from moved_steps(route, commands, results, deadline, options)
     return results
+
+
+def slots_for(route: LocalRoute | RouterRoute, commands: Sequence[Args]) -> SlotMap:
+    """By which commands that belong together are divided."""
+    return route.slots if {command[0] for command in commands} <= READ_ONLY else route.write_slots
 
 
 def has_moved(results: list[Any]) -> bool:
@@ -249,7 +246,7 @@ def moved_steps(
     if not SINGLE_KEY.issuperset({command[0] for command in commands}):
         return results
     places = [place for place, result in enumerate(results) if type(result) is Moved]
-    again = yield from pipeline_steps(route, [commands[place] for place in places], deadline, False, options, is_last=True)
+    again = yield from pipeline_steps(route, [commands[place] for place in places], deadline, options, is_last=True)
     found = list(results)
     for place, result in zip(places, again, strict=True):
         found[place] = result
@@ -260,7 +257,7 @@ Merge = tuple[Plan | ResponseError | None, Sequence[int]]
 """How a command's results become one: merged by its plan, the only one, or an error that needed no server."""
 
 
-def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequence[int]) -> Any:
+def merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequence[int]) -> Any:
     if merge is None:
         return results[places[0]]
     if isinstance(merge, ResponseError):
@@ -270,14 +267,14 @@ def _merged(merge: Plan | ResponseError | None, results: list[Any], places: Sequ
     return broken if broken is not None else merge.merge(answers)
 
 
-def _batch_request(batch: Batch, transaction: bool, options: RequestOptions, with_reads: bool) -> Request:
+def batch_request(batch: Batch, options: RequestOptions, *, with_reads: bool, transaction: bool = False) -> Request:
     """`with_reads`: a batch that only reads is one."""
     names = {command[0] for command in batch.commands}
     flags = frames.TRANSACTION if transaction else 0
     flags |= request_flags(batch.commands, only_reads=with_reads and names <= READ_ONLY)
     payload = encode_commands(batch.commands) if batch.payload is None else batch.payload
-    flags, payload = _with_options(flags, _checked(payload), options)
-    return Request(batch.shard, batch.slot, flags, payload, batch.commands)
+    flags, payload = _with_options(flags, payload, options)
+    return Request(batch.shard, batch.slot, flags, checked(payload), batch.commands)
 
 
 def group(commands: Sequence[Args], slots: SlotMap, *, by_shard: bool = False) -> tuple[list[Batch], list[Merge] | None]:
@@ -327,32 +324,15 @@ def _group_by_key(commands: Sequence[Args], slots: SlotMap) -> list[Batch]:
     return list(batches.values())
 
 
-def transaction_batch(commands: Sequence[Args], slots: SlotMap) -> Batch:
-    """All commands as one atomic batch. Raises `CrossSlot` unless all keys have one slot, `LimitExceeded`."""
-    if len(commands) > BATCH_COMMANDS_MAX:
-        raise LimitExceeded(f"a transaction of {len(commands)} commands; at most {BATCH_COMMANDS_MAX}")
-    keys = [command[at] for command in commands for at in key_positions(lookup(command[0]), command)]
-    keyless = next(
-        (command[0] for command in commands if not key_positions(lookup(command[0]), command)), None
-    )
-    if keyless is not None and slots.shards > 1:
-        raise CrossSlot("CROSSSLOT", f"{keyless} has no key: it cannot be part of a transaction on one slot")
-    found = set(slots_of_keys(keys))
-    if len(found) > 1:
-        raise cross_slot("a transaction")
-    slot = found.pop() if found else slots.slot_of[0]
-    return Batch(slots.shard_of[slot], slot, list(commands), list(range(len(commands))))
-
-
 def _size(command: Args) -> int:
     return 16 + sum(len(part) if type(part) is not int else 9 for part in command)
 
 
-def split(batch: Batch, transaction: bool) -> list[Batch]:
-    """A batch as batches within the limits; a transaction is never split."""
-    if transaction or len(batch.commands) <= BATCH_COMMANDS_MAX:
+def split(batch: Batch) -> list[Batch]:
+    """A batch as batches within the limits."""
+    if len(batch.commands) <= BATCH_COMMANDS_MAX:
         batch.payload = encode_commands(batch.commands)
-        if transaction or len(batch.payload) <= REQUEST_BYTES_SOFT_MAX:
+        if len(batch.payload) <= REQUEST_BYTES_SOFT_MAX:
             return [batch]
     pieces = []
     current = Batch(batch.shard, batch.slot, [], [])

@@ -5,6 +5,7 @@ poller,
 plain bytes, one native call for the batch.
 """
 
+import contextlib
 import time
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from ..protocol.directory import Directory
 from ..protocol.needs import Ack
 from .child import StopFlag
 from .paths import remove_socket
+from .preparing import CALLS as TRANSACTION_CALLS
+from .preparing import Aside, Preparing, is_ending
 from .replicating import CALLS, Replicating, split_options
 from .scripting.scripts import Scripts
 from .sockets import ConnectionCounter, limit_router, listen
@@ -73,6 +76,8 @@ class Service:
         self._connections = ConnectionCounter(self._socket)
         self._replicating = Replicating(owner, settings, log)
         self._scripts = Scripts(owner, settings, log)
+        self._preparing = Preparing(owner, self._scripts, self._replicating, settings, log)
+        self._aside = Aside()
         self.messages = 0
         self.refused = 0
 
@@ -83,6 +88,7 @@ class Service:
     def run(self, stop: StopFlag) -> None:
         """Serve until `stop` is set."""
         receive, answer, tick = self._socket.recv_multipart, self._answer, self._owner.tick
+        aside, next_aside = self._aside.messages, self._aside.take
         now = time.monotonic_ns
         replicating, holding = self._replicating, self._replicating.holding
         flags = due = 0
@@ -91,7 +97,7 @@ class Service:
                 flags = _NOW
             try:
                 # It waits in here right after an answer: looking first would only cost an exception.
-                answer(receive(flags))
+                answer(next_aside() if aside else receive(flags))
                 self.messages += 1
                 if now() < due:
                     continue
@@ -116,7 +122,7 @@ class Service:
         self._socket.rcvtimeo = WORKER_DRAIN_QUIET_MS
         while time.monotonic() < until:
             try:
-                self._answer(self._socket.recv_multipart(_NOW if holding else 0))
+                self._answer(self._aside.take() if self._aside.messages else self._socket.recv_multipart(_NOW if holding else 0))
             except zmq.Again:
                 if not holding:
                     break
@@ -222,12 +228,63 @@ class Service:
             call, arguments = codec.decode_control(message[-1])
             if call == "wait":
                 return self._wait(message, header, arguments)
+            if call in TRANSACTION_CALLS:
+                return self._part(call, message, header, arguments)
             result = self._replicating.call(call, arguments) if call in CALLS else self._call(call, arguments)
         except (ProtocolError, _engine.EngineError, TypeError, KeyError, ValueError, OverflowError) as error:
             return self._refuse(message[:-2], header, "PROTOCOL", str(error))
+        self._reply(message, header, result)
+
+    def _reply(self, message: list[bytes], header: frames.Header, result: Any) -> None:
         message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
         message[-1] = codec.encode_results([result])
         self._send(message)
+
+    # --- transactions over several shards -----------------------------------------------------------
+    def _part(self, call: str, message: list[bytes], header: frames.Header, arguments: dict[str, Any]) -> None:
+        """A call about this shard's part of a transaction. Raises what `Preparing` does."""
+        preparing, replicating = self._preparing, self._replicating
+        if call == "prepare":
+            found = preparing.prepare(header.slot, arguments)
+            if isinstance(found, tuple):
+                return self._refuse(message[:-2], header, *found)
+            self._reply(message, header, found)
+            return self._hold_shard()
+        if call == "abandon":
+            return self._reply(message, header, preparing.abandon(arguments))
+        options = split_options(arguments["options"])[0] if arguments["options"] else {}
+        ack = replicating.ack_of(options)
+        waits = ack != 0 or replicating.disk.holds
+        if call == "decide":
+            # Its reply waits for nobody, because the other shards wait for it. Who must wait asks again, by `commit`.
+            return self._reply(message, header, [preparing.decide(arguments), waits])
+        is_committed = preparing.commit(arguments)
+        if not is_committed or not waits:
+            return self._reply(message, header, is_committed)
+        message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
+        message[-1] = codec.encode_results([is_committed])
+        return self._hold(message, header, ack, options)
+
+    def _hold_shard(self) -> None:
+        """As long as a part is held only what ends it is answered; all else waits, in its order."""
+        preparing, socket = self._preparing, self._socket
+        while preparing.token:
+            wait_ms = preparing.wait_ms()
+            if not wait_ms:
+                preparing.look()
+            elif socket.poll(wait_ms):
+                try:
+                    message = socket.recv_multipart(_NOW)
+                except zmq.Again:
+                    continue
+                if is_ending(message):
+                    self._answer(message)
+                elif not self._aside.add(message):
+                    self._refuse_aside(message)
+
+    def _refuse_aside(self, message: list[bytes]) -> None:
+        with contextlib.suppress(ProtocolError, IndexError):
+            self._refuse(message[:-2], frames.unpack_header(message[-2]), "UNAVAILABLE", "the shard is held by a transaction; not executed")
 
     def _wait(self, message: list[bytes], header: frames.Header, arguments: dict[str, Any]) -> None:
         """Answer with the number of replicas that have all that is in the log now, when it is reached or too late."""

@@ -17,6 +17,7 @@ from ..protocol.slots import slot_bitmap, slot_ranges
 from . import exit_codes
 from .child import report, start_child
 from .logs import configure_logs, logger
+from .preparing import was_decided
 from .restoring import begin_restoring, restore_shard
 from .serving import Service
 
@@ -55,7 +56,7 @@ def _open_regions(settings: dict[str, Any]) -> list[int]:
     return fds
 
 
-def _own(settings: dict[str, Any], fds: list[int]) -> _engine.Owner:
+def _own(settings: dict[str, Any], fds: list[int], log: Any) -> _engine.Owner:
     memory = settings["memory"]
     if settings["create"]:
         owner = _engine.Owner.create(
@@ -67,7 +68,7 @@ def _own(settings: dict[str, Any], fds: list[int]) -> _engine.Owner:
             policy=memory["policy"],
         )
     else:
-        owner = _engine.Owner.attach(*fds)
+        owner = _engine.Owner.attach(*fds, was_decided(settings, fds[0], log))
     if settings["apply_options"]:
         owner.configure(**memory)
     # The region does not keep these.
@@ -87,7 +88,7 @@ def main() -> int:
     try:
         begin_restoring(settings)
         fds = _open_regions(settings)
-        owner = _own(settings, fds)
+        owner = _own(settings, fds, log)
         if settings["create"] and settings["replica_of"]:
             # Before the relay says so: what is read from disk is a state of the primary, and must stay one.
             owner.configure(replica=True)

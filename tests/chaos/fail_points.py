@@ -8,7 +8,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import shmcache
@@ -17,6 +17,9 @@ from tests.support.instance import RunningInstance
 
 LIFE_S_MAX = 1.0
 """A worker that has not come to its point by then is killed anyway."""
+
+OF_TRANSACTIONS = ("PreparedWritten", "GroupPrepared", "DecisionNoted", "PreparedPublished")
+"""Points that only transactions over several shards come to."""
 
 # Python imports a `sitecustomize` that it finds on its path: a way into the worker of which the product
 # knows nothing.
@@ -27,7 +30,8 @@ _SITECUSTOMIZE = """
     if "shmcache.server.worker" in sys.orig_argv and os.path.exists(os.path.join(folder, "armed")):
         from shmcache import _engine
 
-        point = random.choice(_engine.FAIL_POINTS)
+        with open(os.path.join(folder, "armed")) as file:
+            point = random.choice(file.read().split())
         with open(os.path.join(folder, str(os.getpid())), "w") as file:
             file.write(point)
         _engine.arm_fail_point(point, random.choice((0, 1, 5, 50)))
@@ -35,17 +39,17 @@ _SITECUSTOMIZE = """
 
 
 class FailPoints:
-    """A folder for PYTHONPATH: while it is armed, every new worker of an instance dies at a random point."""
+    """A folder for PYTHONPATH: while it is armed, every new worker of an instance dies at a random one of `points`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, points: Sequence[str]) -> None:
+        self.folder, self._points = folder, points
         (folder / "sitecustomize.py").write_text(textwrap.dedent(_SITECUSTOMIZE))
         self._seen: dict[int, float] = {}
         self._killed: set[int] = set()
 
     def attack(self, instance: RunningInstance, seconds: float) -> None:
         """Arm, end the workers that are not armed, and go on for that long; then leave unarmed ones."""
-        (self.folder / "armed").touch()
+        (self.folder / "armed").write_text(" ".join(self._points))
         self._seen = dict.fromkeys((record.owner_pid for record in instance.snapshot().shards), 0.0)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -55,6 +59,21 @@ class FailPoints:
         for record in instance.snapshot().shards:
             self._end_old_ones(instance, 0.0)
             instance.wait_healed(record.shard, record.generation, 20)
+
+    def strike(self, instance: RunningInstance, shard: int, seconds: float) -> None:
+        """Let one worker's successor die at a point, within that time or by a kill; the next one is unarmed."""
+        (self.folder / "armed").write_text(" ".join(self._points))
+        generation = instance.kill_worker(shard)
+        record = instance.wait_healed(shard, generation, 20).shards[shard]
+        (self.folder / "armed").unlink()
+        until = time.monotonic() + seconds
+        while (pid := instance.worker_pid(shard)) == record.owner_pid and time.monotonic() < until:
+            time.sleep(0.005)
+        if pid == record.owner_pid:
+            self._killed.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        instance.wait_healed(shard, record.generation, 20)
 
     def _end_old_ones(self, instance: RunningInstance, life_s: float) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 from shmcache import _engine
 from tests.chaos.accounts import check_accounts, check_contents, wait_for_expiry
 from tests.chaos.crowd import Crowd
-from tests.chaos.fail_points import FailPoints, churn
+from tests.chaos.fail_points import OF_TRANSACTIONS, FailPoints, churn
 from tests.support.instance import running_instance
 
 SHARDS = 2
@@ -20,7 +20,7 @@ LONG_S = float(os.environ.get("CHAOS_S", 1800))
 def attack(folder: Path, patch: pytest.MonkeyPatch, seconds: float) -> int:
     """Let workers die for that long under load, then reckon up; returns how many points ended one."""
     patch.setenv("PYTHONPATH", str(folder))
-    points = FailPoints(folder)
+    points = FailPoints(folder, sorted(set(_engine.FAIL_POINTS).difference(OF_TRANSACTIONS)))
     with (
         running_instance(workers=SHARDS, memory="256MB", policy="noeviction", ephemeral=False) as instance,
         Crowd(instance, writers=4, readers=1) as crowd,

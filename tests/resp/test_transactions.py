@@ -12,13 +12,57 @@ def test_all_or_in_order(client):
     assert pipe.execute() == [True, 2, b"2", [b"2", None], True, b"x"]
 
 
-def test_keys_of_several_shards_are_refused(client):
+def test_keys_of_several_shards(client):
+    """In order, split where a command can be, and merged; what the gateway answers is in its place."""
     pipe = client.pipeline()
     for n in range(20):
         pipe.set(f"k{n}", n)
+    pipe.ping().mget([f"k{n}" for n in range(21)]).delete("k1", "k2", "no").exists("k1", "k3", "k4").dbsize()
+    found = pipe.execute()
+    assert found == [*[True] * 20, True, [*[b"%d" % n for n in range(20)], None], 2, 2, 0]
+    assert client.dbsize() == 18
+
+
+def test_what_cannot_be_split_refuses_all(client):
+    pipe = client.pipeline()
+    for n in range(20):
+        pipe.set(f"k{n}", n)
+    pipe.sinterstore("d", [f"k{n}" for n in range(20)])
     with pytest.raises(redis.ResponseError, match="different slots"):
         pipe.execute()
     assert client.dbsize() == 0
+
+
+def test_an_error_in_one_of_several_shards(client):
+    pipe = client.pipeline()
+    for n in range(10):
+        pipe.set(f"k{n}", n)
+    pipe.lpush("k3", 1).flushall().incr("k4")
+    found = pipe.execute(raise_on_error=False)
+    assert found[:10] == [True] * 10
+    assert found[12] == 5
+    assert [isinstance(result, redis.ResponseError) for result in found[10:12]] == [True, True]
+    assert client.dbsize() == 10
+
+
+def test_watched_keys_of_several_shards(client, instance):
+    """Compared in all their shards while these are held, whichever of them the transaction touches."""
+    watched = {f"w{n}": n for n in range(8)}
+    with redis.Redis(port=instance.resp_port) as other:
+        for changed in (None, *watched):
+            client.mset(watched)
+            with client.pipeline() as pipe:
+                pipe.watch(*watched)
+                if changed:
+                    other.set(changed, "x")
+                pipe.multi()
+                pipe.set("one", changed or "none").set("w0", 1).incr("two")
+                if changed:
+                    with pytest.raises(redis.WatchError):
+                        pipe.execute()
+                else:
+                    assert pipe.execute() == [True, True, 1]
+    assert client.get("one") == b"none"
 
 
 def test_an_error_at_run_time_leaves_the_others(client):
@@ -107,6 +151,11 @@ def test_slow_log(client):
         client.set("slow", 1)
         client.get("slow")
         assert [entry["command"] for entry in client.slowlog_get(10)][:2] == [b"GET slow", b"SET slow 1"]
+        pipe = client.pipeline()
+        for n in range(10):
+            pipe.set(f"k{n}", n)
+        pipe.execute()
+        assert {b"SET k%d %d" % (n, n) for n in range(10)} <= {entry["command"] for entry in client.slowlog_get(30)}
     finally:
         client.config_set("slowlog-log-slower-than", 10_000_000)
     client.slowlog_reset()

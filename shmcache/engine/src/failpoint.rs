@@ -24,6 +24,7 @@ fail_points! {
     SplitFilled, SplitPublished, SplitMoved,
     FlushEpoch, FlushBuckets,
     GroupLogged, GroupHalfApplied, EntryMoved,
+    PreparedWritten, GroupPrepared, DecisionNoted, PreparedPublished,
     TombstoneWritten, TombstoneLinked,
 }
 

@@ -148,7 +148,7 @@ class Waiters:
     async def _ask(self, commands: list[list[Any]]) -> list[Any]:
         gateway = self._gateway
         found: list[Any] = await gateway.lanes.run(
-            pipeline_steps(gateway.route, [tuple(command) for command in commands], Deadline.after(RESP_TIMEOUT_S), False, by_shard=True)
+            pipeline_steps(gateway.route, [tuple(command) for command in commands], Deadline.after(RESP_TIMEOUT_S), by_shard=True)
         )
         return found
 

@@ -3,10 +3,13 @@
 import asyncio
 from typing import Any, Final
 
+from ...client.exchange import Deadline
+from ...client.transactions import Divided, divide, over_shards
 from ...errors import CommandFailed, ResponseError, ShmcacheError
-from ...limits import RESP_QUEUED_COMMANDS_MAX
+from ...limits import RESP_QUEUED_COMMANDS_MAX, RESP_TIMEOUT_S
 from ...protocol import frames
-from ...protocol.commands import READ_ONLY, SlotMap, cross_slot, request_flags, slot_of_key
+from ...protocol.codec import encode_commands
+from ...protocol.commands import READ_ONLY, SlotMap, request_flags, slot_of_key
 from . import watching
 from .lanes import Group
 from .replies import NIL_ARRAY
@@ -117,16 +120,16 @@ async def execute(client: Any, args: list[bytes]) -> Any:
     if is_touched:
         return NIL_ARRAY
     gateway = client.gateway
+    # Its slots are to be those of the route.
+    gateway.attachment()
     refused = _refused(client, transaction)
     signed = gateway.guard.signed
     engine = [(row, signed(client, row, [row.name, *args[1:]])) for at, (row, args) in enumerate(transaction.commands) if row.handler is None and at not in refused]
-    slots: SlotMap = gateway.slots
-    shard, slot = _place(engine, slots)
-    guard = watching.guard({key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == shard})
-    if watched and (guard is None or len(watched) * 2 + 1 != len(guard) or not engine):
-        keys = list(watched)
-        if await watching.stamps(gateway, keys) != list(watched.values()):
-            return NIL_ARRAY
+    commands = [args for _, args in engine]
+    guarded, divided = _divided(gateway, commands, watched)
+    unguarded = {key: stamp for key, stamp in watched.items() if key not in guarded}
+    if unguarded and await watching.stamps(gateway, list(unguarded)) != list(unguarded.values()):
+        return NIL_ARRAY
     results: list[Any] = []
     tracking = client.tracking
     read = [key for row, args in engine if row.name in READ_ONLY for key in row.keys_in(args)] if tracking is not None and tracking.wants() else []
@@ -134,11 +137,8 @@ async def execute(client: Any, args: list[bytes]) -> Any:
         tracking.caching = None
     gateway.tracking.remember(read, client)
     if engine:
-        commands = [args for _, args in engine]
-        collected = Collected(gateway.loop)
-        batch = [guard, *commands] if guard else commands
-        gateway.lanes.add_group(shard, Group(slot, batch, frames.TRANSACTION | request_flags(batch, only_reads=False), collected))
-        results = await collected.future
+        guard = watching.guard(guarded)
+        results = await _run(gateway, [guard, *commands] if guard else commands, divided)
         if read:
             gateway.tracking.look_again(read, tracking)
         if guard:
@@ -159,17 +159,35 @@ def _refused(client: Any, transaction: Transaction) -> dict[int, ShmcacheError]:
     return {at: error for at, error in found if error is not None}
 
 
-def _place(commands: list[tuple[Row, list[Any]]], slots: SlotMap) -> tuple[int, int]:
-    """(Shard, slot) of a transaction: the one place that says which there can be. Raises CrossSlot."""
-    keys = [row.keys_in(args) for row, args in commands]
-    found = [slot_of_key(key) for some in keys for key in some]
-    if len({slots.shard_of[slot] for slot in found}) > 1:
-        raise cross_slot("a transaction")
-    # A script without keys runs where the others are.
-    if slots.shards > 1 and any(row.split != "shard" and not some for (row, _), some in zip(commands, keys, strict=True)):
-        raise ResponseError("CROSSSLOT", "a command without a key concerns all shards: it cannot be part of a transaction on one of them")
-    slot = found[0] if found else slots.slot_of[0]
-    return slots.shard_of[slot], slot
+def _divided(gateway: Any, commands: list[list[Any]], watched: dict[bytes, int]) -> tuple[dict[bytes, int], Divided]:
+    """A transaction by shards, and the watched keys that the check at its head is for. Raises CrossSlot."""
+    slots: SlotMap = gateway.slots
+    if not commands:
+        return {}, Divided([], [])
+    guard = watching.guard(watched)
+    if guard is None or slots is gateway.route.slots:
+        return watched, divide([guard, *commands] if guard else commands, slots, by_shard=True)
+    # The primary elsewhere takes one shard's message: a check for its keys goes with it.
+    divided = divide(commands, slots, by_shard=True)
+    guarded = {key: stamp for key, stamp in watched.items() if slots.shard_of[slot_of_key(key)] == divided.batches[0].shard}
+    guard = watching.guard(guarded)
+    return guarded, divide([guard, *commands], slots, by_shard=True) if guard else divided
+
+
+async def _run(gateway: Any, commands: list[list[Any]], divided: Divided) -> list[Any]:
+    """The results of the shards' part: one message in one shard's lane, else in two phases. Raises ShmcacheError."""
+    if len(divided.batches) > 1:
+        lanes, begun = gateway.lanes, gateway.loop.time()
+        found: list[Any] = await lanes.run(over_shards(gateway.route, divided, gateway.slots, Deadline.after(RESP_TIMEOUT_S)))
+        lanes.commands += len(commands)
+        if (took := gateway.loop.time() - begun) >= lanes.slow_s:
+            lanes.slow(took, encode_commands(commands), [])
+        return found
+    (batch,) = divided.batches
+    collected = Collected(gateway.loop)
+    flags = frames.TRANSACTION | request_flags(commands, only_reads=False)
+    gateway.lanes.add_group(batch.shard, Group(batch.slot, commands, flags, collected))
+    return await collected.future
 
 
 async def _assembled(client: Any, transaction: Transaction, results: Any, refused: dict[int, ShmcacheError]) -> list[Any]:

@@ -1,8 +1,8 @@
 """WATCH: whether keys were changed between then and EXEC.
 
-The engine compares stamps at the head of the transaction's message (CHECKSTAMP), so that nothing comes between the comparison and the first command.
-What it cannot see is told by the write log, which is read up to that moment: that a missing key was there for a while, and changes of keys of
-other shards than the transaction's.
+The engine compares stamps at the head of the transaction's part for each shard (CHECKSTAMP), so that nothing comes between the comparison and the first command.
+What it cannot see is told by the write log, which is read up to that moment: that a missing key was there for a while, and, where a primary elsewhere is written to,
+changes of keys of other shards than the transaction's.
 """
 
 from typing import Any
@@ -38,7 +38,8 @@ class Watched(dict[bytes, int]):
         self._gateway.changes.need(self, self._changed, self._missed)
         touched = self._is_touched
         self.update(zip(fresh, await stamps(self._gateway, fresh), strict=True))
-        if len({self._gateway.slots.shard_of[slot_of_key(key)] for key in self}) < 2:
+        slots = self._gateway.slots
+        if slots is self._gateway.route.slots or len({slots.shard_of[slot_of_key(key)] for key in self}) < 2:
             self._followed -= {key for key in followed if self[key]}
             if all(self[key] for key in fresh):
                 # The stamps say all.
@@ -78,7 +79,7 @@ async def stamps(gateway: Any, keys: list[bytes]) -> list[int]:
     """The stamp of each key, 0 if there is none. Raises ShmcacheError."""
     commands = [("KEYSTAMP", key) for key in keys]
     # From the owners, not from shared memory: what they have accepted counts.
-    found = await gateway.lanes.run(pipeline_steps(gateway.route, commands, Deadline.after(RESP_TIMEOUT_S), False))
+    found = await gateway.lanes.run(pipeline_steps(gateway.route, commands, Deadline.after(RESP_TIMEOUT_S)))
     for result in found:
         if isinstance(result, Exception):
             raise result

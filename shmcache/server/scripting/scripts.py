@@ -95,8 +95,11 @@ class Scripts:
         return self._lua
 
     # --- batches ------------------------------------------------------------------------------------
-    def execute(self, payload: bytes, flags: int) -> bytes:
-        """Run a batch with the flag SCRIPTS: its reply. Raises ProtocolError, EngineError."""
+    def execute(self, payload: bytes, flags: int, prepares: tuple[int, int] | None = None) -> bytes:
+        """Run a batch with the flag SCRIPTS: its reply. `prepares`: (token, decider) of a transaction that is to be prepared, not committed.
+
+        Raises ProtocolError, EngineError.
+        """
         commands = codec.decode_commands(payload)
         if len(commands) > _engine.MAX_BATCH_COMMANDS:
             raise _engine.EngineError(f"the batch has more than {_engine.MAX_BATCH_COMMANDS} commands")
@@ -118,7 +121,7 @@ class Scripts:
         except BaseException:
             self._abandon()
             raise
-        failed = self._commit()
+        failed = self._commit(prepares)
         return codec.encode_results(results if failed is None else [failed] * len(results))
 
     def _one(self, command: list[Any]) -> Any:
@@ -291,13 +294,16 @@ class Scripts:
             self._is_open = False
             self._owner.abandon_group()
 
-    def _commit(self) -> ResponseError | None:
-        """Make the writes real; why not."""
+    def _commit(self, prepares: tuple[int, int] | None = None) -> ResponseError | None:
+        """Make the writes real, or ready for it; why not."""
         if not self._is_open:
             return None
         self._is_open = False
         try:
-            self._owner.commit_group()
+            if prepares is None:
+                self._owner.commit_group()
+            else:
+                self._owner.prepare_group(*prepares)
         except _engine.CommandError as error:
             return from_reply(error.code, error.message)
         return None

@@ -2,6 +2,7 @@
 
 mod collections;
 mod convert;
+mod decisions;
 mod errors;
 mod local;
 mod log;
@@ -142,6 +143,7 @@ fn _engine(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(key_slots, module)?)?;
     module.add_function(wrap_pyfunction!(split_requests, module)?)?;
     errors::register(module)?;
+    decisions::register(module)?;
     owner::register(module)?;
     packing::register(module)?;
     reader::register(module)?;

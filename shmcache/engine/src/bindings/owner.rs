@@ -58,6 +58,14 @@ impl PyOwner {
     }
 }
 
+fn may_prepare(owner: &Owner, token: u64) -> PyResult<()> {
+    match (token, owner.prepared()) {
+        (0, _) => Err(EngineError::new_err("a token is not 0")),
+        (_, 0) => Ok(()),
+        _ => Err(EngineError::new_err("a group is prepared already")),
+    }
+}
+
 #[pymethods]
 impl PyOwner {
     #[staticmethod]
@@ -90,11 +98,12 @@ impl PyOwner {
     }
 
     #[staticmethod]
-    fn attach(data_fd: i32, hints_fd: i32, log_fd: i32) -> PyResult<PyOwner> {
+    #[pyo3(signature = (data_fd, hints_fd, log_fd, commit_prepared = false))]
+    fn attach(data_fd: i32, hints_fd: i32, log_fd: i32, commit_prepared: bool) -> PyResult<PyOwner> {
         let (data, hints, log) = (borrow_fd(data_fd)?, borrow_fd(hints_fd)?, borrow_fd(log_fd)?);
         // Attaching checks what it costs little to check. What damage still trips over is found by an assertion: nothing that outlives the
         // panic was changed but the region, and that is refused.
-        let owner = std::panic::catch_unwind(|| Owner::attach(data, hints, log))
+        let owner = std::panic::catch_unwind(|| Owner::attach_deciding(data, hints, log, commit_prepared))
             .map_err(|_| EngineError::new_err("the region is damaged: attaching tripped over it"))?
             .map_err(errors::own)?;
         Ok(PyOwner::wrap(owner))
@@ -163,6 +172,65 @@ impl PyOwner {
     fn abandon_group(&mut self) -> PyResult<()> {
         let owner = self.get()?;
         owner.abandon_group();
+        owner.publish_gauges();
+        Ok(())
+    }
+
+    #[pyo3(signature = (payload, token, decider, flags = 0))]
+    fn prepare<'py>(
+        &mut self,
+        py: Python<'py>,
+        payload: &[u8],
+        token: u64,
+        decider: u64,
+        flags: u32,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let owner = self
+            .owner
+            .as_mut()
+            .ok_or_else(|| EngineError::new_err("this owner is closed"))?;
+        may_prepare(owner, token)?;
+        if owner.in_group() {
+            return Err(EngineError::new_err("a group is open already"));
+        }
+        let reply = owner
+            .prepare(payload, flags, token, decider, &mut self.latencies)
+            .map_err(|malformed| EngineError::new_err(format!("malformed payload: {}", malformed.0)))?;
+        Ok(PyBytes::new(py, &reply))
+    }
+
+    fn prepare_group(&mut self, py: Python<'_>, token: u64, decider: u64) -> PyResult<()> {
+        let owner = self.get()?;
+        may_prepare(owner, token)?;
+        if !owner.in_group() {
+            return Err(EngineError::new_err("no group is open"));
+        }
+        owner
+            .prepare_group(token, decider)
+            .map_err(|refused| errors::fail(py, refused.into()))
+    }
+
+    #[getter]
+    fn prepared(&mut self) -> PyResult<u64> {
+        Ok(self.get()?.prepared())
+    }
+
+    #[getter]
+    fn resolved(&mut self) -> PyResult<Option<(u64, bool)>> {
+        Ok(self.get()?.resolved)
+    }
+
+    #[pyo3(signature = (shards = Vec::new()))]
+    fn commit_prepared(&mut self, shards: Vec<u64>) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.commit_prepared(&shards);
+        owner.publish_gauges();
+        Ok(())
+    }
+
+    fn abandon_prepared(&mut self) -> PyResult<()> {
+        let owner = self.get()?;
+        owner.abandon_prepared();
         owner.publish_gauges();
         Ok(())
     }

@@ -168,6 +168,28 @@ fn parse(payload: &[u8]) -> Result<Parsed, Malformed> {
 impl Owner {
     /// Run a batch. The reply's array has one result per command, in order.
     pub fn execute(&mut self, payload: &[u8], flags: u32, latencies: &mut Latencies) -> Result<Vec<u8>, Malformed> {
+        self.run_batch(payload, flags, latencies, None)
+    }
+
+    /// Run a batch as a transaction that is not committed but prepared (`owner/prepared.rs`), unless it is refused as a whole: `prepared` tells.
+    pub fn prepare(
+        &mut self,
+        payload: &[u8],
+        flags: u32,
+        token: u64,
+        decider: u64,
+        latencies: &mut Latencies,
+    ) -> Result<Vec<u8>, Malformed> {
+        self.run_batch(payload, flags | FLAG_TRANSACTION, latencies, Some((token, decider)))
+    }
+
+    fn run_batch(
+        &mut self,
+        payload: &[u8],
+        flags: u32,
+        latencies: &mut Latencies,
+        prepares: Option<(u64, u64)>,
+    ) -> Result<Vec<u8>, Malformed> {
         let (arguments, ends, arena) = parse(payload)?;
         self.set_time();
         let mut out = Vec::with_capacity(64 + ends.len() * 16);
@@ -215,7 +237,11 @@ impl Owner {
                 self.abandon_group();
                 self.counters.errors += 1;
             } else {
-                aborted = self.commit_group().err().map(Fail::from);
+                let done = match prepares {
+                    None => self.commit_group(),
+                    Some((token, decider)) => self.prepare_group(token, decider),
+                };
+                aborted = done.err().map(Fail::from);
             }
             if let Some(fail) = aborted {
                 // Nothing of it was done: every command says so.

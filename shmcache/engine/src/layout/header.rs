@@ -65,6 +65,16 @@ pub const FLUSH_MARKS: u64 = 512;
 pub const FLUSH_MARK_COUNT: usize = 64;
 pub const FLUSH_MARK_BYTES: u64 = 16;
 
+/// A prepared group (`owner/prepared.rs`): its token, 0 = there is none; the shard that decides about it; the log's head when it was prepared, and the
+/// position behind its records.
+pub const PREPARED_TOKEN: u64 = 1536;
+pub const PREPARED_DECIDER: u64 = 1544;
+pub const PREPARED_FROM: u64 = 1552;
+pub const PREPARED_TO: u64 = 1560;
+/// A token for each shard: of the last transaction with that shard that was decided here.
+pub const DECISIONS: u64 = 1600;
+pub const DECISION_COUNT: u64 = 256;
+
 /// End of the last field; the header takes a page.
-pub const END: u64 = FLUSH_MARKS + FLUSH_MARK_COUNT as u64 * FLUSH_MARK_BYTES;
+pub const END: u64 = DECISIONS + DECISION_COUNT * 8;
 pub const BYTES: u64 = 4096;

@@ -99,6 +99,14 @@ impl LogWriter {
     /// Write the staged group and make it readable, whole.
     #[inline]
     pub fn commit(&mut self) {
+        let end = self.write();
+        pass(FailPoint::LogWritten);
+        self.publish(end);
+    }
+
+    /// Write the staged group behind the head, where nobody reads. Returns the position behind it. What is written next replaces it, unless it is published.
+    #[inline]
+    pub fn write(&mut self) -> u64 {
         let staged = std::mem::take(&mut self.staged);
         let mut position = self.head;
         let mut from = 0;
@@ -115,14 +123,24 @@ impl LogWriter {
             position += length;
             from += length as usize;
         }
-        pass(FailPoint::LogWritten);
-        self.head = position;
-        // Advice for tools; recovery counts from the data region's journal.
-        self.map.store(log::HEAD_SEQ, self.seq);
-        ring::publish(self.map.word(log::HEAD), position);
         self.staged = staged;
         self.staged.clear();
         self.lengths.clear();
+        position
+    }
+
+    /// Make what was written up to `end` readable.
+    #[inline]
+    pub fn publish(&mut self, end: u64) {
+        self.head = end;
+        // Advice for tools; recovery counts from the data region's journal.
+        self.map.store(log::HEAD_SEQ, self.seq);
+        ring::publish(self.map.word(log::HEAD), end);
+    }
+
+    /// As `publish`, of a log that has no writer at present.
+    pub fn move_head(map: &SharedMap, end: u64) {
+        ring::publish(map.word(log::HEAD), end);
     }
 
     #[inline]

@@ -264,6 +264,10 @@ fn nothing_acknowledged_is_lost_at_any_fail_point() {
         "DeadlineStored",
         "NodeStored",
         "StampStored",
+        "PreparedWritten",
+        "GroupPrepared",
+        "DecisionNoted",
+        "PreparedPublished",
         "TombstoneWritten",
         "TombstoneLinked",
     ]);

@@ -170,6 +170,7 @@ impl Owner {
             deadlines,
             evictor,
             group: None::<Group>,
+            prepared: None,
             walk: None,
             now_ms: now_ms(),
             last_stamp,
@@ -199,6 +200,7 @@ impl Owner {
             held_slots: map.load(header::HELD_SLOTS),
             counters: Counters::default(),
             recovery,
+            resolved: None,
             map,
         };
         owner.limit_pages();

@@ -26,6 +26,9 @@ pub struct Pending {
     event: u8,
 }
 
+/// A key and what is done to it.
+pub type Write = (Vec<u8>, Pending);
+
 #[derive(Default)]
 pub struct Group {
     pending: HashMap<Vec<u8>, Pending>,
@@ -209,32 +212,58 @@ impl Owner {
 
     /// Make the open group's writes real, all or none.
     pub fn commit_group(&mut self) -> Result<(), Refused> {
+        self.check_group()?;
+        let Some(group) = self.group.take() else { return Ok(()) };
+        let writes = self.in_order(group.pending.into_iter());
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.stage_writes(&writes);
+        self.log.commit();
+        pass(FailPoint::GroupLogged);
+        self.link_writes(writes);
+        Ok(())
+    }
+
+    /// See that nothing can refuse the open group's commit any more; else it is abandoned.
+    pub(super) fn check_group(&mut self) -> Result<(), Refused> {
         // Room for the overflow buckets that the new keys may need: nothing may fail once the log has the group.
         // (The group stays open meanwhile, so that making room does not evict what it is about to change.)
         let pending = self.group.as_ref().map_or(0, |group| group.pending.len());
-        if let Err(refused) = self.reserve_buckets(pending) {
-            self.abandon_group();
-            return Err(refused);
-        }
-        if self.group_bytes() > self.log.max_group_bytes() {
-            self.abandon_group();
-            return Err(Refused::GroupTooLarge);
-        }
-        let Some(group) = self.group.take() else { return Ok(()) };
-        if self.slots.is_none() {
-            group.pending.keys().for_each(|key| self.hold_slot(key));
-        }
-        let mut writes: Vec<(Vec<u8>, Pending)> = group.pending.into_iter().collect();
-        writes.sort_unstable_by_key(|(_, pending)| pending.origin);
-        writes.retain(|(key, pending)| {
-            pending.offset.is_some() || self.buries() || self.index.find(&self.map, self.index.hash(key), key).is_some()
+        let checked = self.reserve_buckets(pending).and_then(|()| {
+            if self.group_bytes() > self.log.max_group_bytes() {
+                return Err(Refused::GroupTooLarge);
+            }
+            Ok(())
         });
-        let Some(last) = writes.len().checked_sub(1) else {
-            return Ok(());
-        };
+        if checked.is_err() {
+            self.abandon_group();
+        }
+        checked
+    }
+
+    /// What the open group is to do.
+    pub(super) fn group_writes(&self) -> Vec<Write> {
+        let pending = self.group.iter().flat_map(|group| &group.pending);
+        self.in_order(pending.map(|(key, pending)| (key.clone(), *pending)))
+    }
+
+    /// Writes in the order of their stamps, without what changes nothing.
+    fn in_order(&self, writes: impl Iterator<Item = Write>) -> Vec<Write> {
+        let mut writes: Vec<Write> = writes.collect();
+        writes.sort_unstable_by_key(|(_, pending)| pending.origin);
+        writes.retain(|(key, pending)| pending.offset.is_some() || self.buries() || self.linked(key).is_some());
+        writes
+    }
+
+    /// Encode the records of a group.
+    pub(super) fn stage_writes(&mut self, writes: &[Write]) {
+        if self.slots.is_none() {
+            writes.iter().for_each(|(key, _)| self.hold_slot(key));
+        }
         let event = self.event;
         for (index, (key, pending)) in writes.iter().enumerate() {
-            let more = index < last;
+            let more = index + 1 < writes.len();
             self.event = pending.event;
             match pending.offset {
                 Some(offset) => {
@@ -252,8 +281,10 @@ impl Owner {
             }
         }
         self.event = event;
-        self.log.commit();
-        pass(FailPoint::GroupLogged);
+    }
+
+    /// Link what the log has.
+    pub(super) fn link_writes(&mut self, writes: Vec<Write>) {
         self.committing = true;
         for (key, pending) in writes {
             let hash = self.index.hash(&key);
@@ -275,7 +306,6 @@ impl Owner {
         }
         self.committing = false;
         self.applied();
-        Ok(())
     }
 
     /// What the open group takes in the log.

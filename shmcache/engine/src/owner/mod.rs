@@ -28,6 +28,7 @@ pub mod list;
 mod list_tests;
 pub mod marks;
 pub mod order;
+mod prepared;
 mod rebuild;
 mod recover;
 mod redo;
@@ -47,6 +48,7 @@ mod zset_tests;
 pub use apply::ApplyError;
 pub use create::{Options, OwnError, MIN_CAPACITY_BYTES};
 pub use evict::Policy;
+pub use prepared::Decisions;
 pub use recover::{check_header, Recovery};
 pub use stats::Stats;
 
@@ -63,6 +65,7 @@ use evict::Evictor;
 use group::Group;
 use large::CompactLimits;
 use marks::FlushMarks;
+use prepared::Prepared;
 use rebuild::Walk;
 use smallvec::SmallVec;
 use stats::Counters;
@@ -100,6 +103,7 @@ pub struct Owner {
     deadlines: Deadlines,
     evictor: Evictor,
     group: Option<Group>,
+    prepared: Option<Prepared>,
     /// The walk of the index after an attach; None when it is through. `keys` and the heap's used bytes are estimates until then.
     walk: Option<Walk>,
     /// Unix ms, read once per batch: all commands of a batch see one time.
@@ -140,6 +144,8 @@ pub struct Owner {
     held_slots: u64,
     pub counters: Counters,
     pub recovery: Recovery,
+    /// What a former owner had prepared: its token, and whether it was committed.
+    pub resolved: Option<(u64, bool)>,
 }
 
 impl Owner {

@@ -2,7 +2,7 @@
 
 use super::create::{buckets_in, OwnError};
 use super::rebuild::Walk;
-use super::Owner;
+use super::{prepared, Owner};
 use crate::clock::now_ms;
 use crate::deadlines::Deadlines;
 use crate::heap::Heap;
@@ -67,6 +67,11 @@ pub fn check_header(load: impl Fn(u64) -> u64, object_bytes: u64) -> Result<(), 
 
 impl Owner {
     pub fn attach(data: BorrowedFd, hints: BorrowedFd, log: BorrowedFd) -> Result<Owner, OwnError> {
+        Owner::attach_deciding(data, hints, log, false)
+    }
+
+    /// `commit`: another shard's decision about what the former owner may have prepared (`prepared.rs`).
+    pub fn attach_deciding(data: BorrowedFd, hints: BorrowedFd, log: BorrowedFd, commit: bool) -> Result<Owner, OwnError> {
         let begun = Instant::now();
         let bytes = object_bytes(data)?;
         if bytes < header::BYTES {
@@ -91,6 +96,7 @@ impl Owner {
         if !recovery.clean && changing != 0 && index.repair(&mut map, &hints, changing - 1) {
             recovery.repaired_buckets += 1;
         }
+        let resolved = prepared::resolve(&mut map, &log_map, commit);
         let redo = redo_records(&map, &log_map)?;
         let marks_bytes = index.used_bytes() / BUCKET_BYTES * (BUCKET_BYTES + WORD);
         let used_bytes = map.load(header::USED_BYTES).saturating_sub(marks_bytes);
@@ -106,6 +112,7 @@ impl Owner {
         let deadlines = Deadlines::new(map.load(header::CREATED_MS).min(now_ms()), index.state.buckets(), false);
         let log = LogWriter::attach(log_map, seq);
         let mut owner = Owner::assemble(map, heap, index, hints, log, deadlines, recovery, keys, last_stamp, begun);
+        owner.resolved = resolved;
         // Redoing needs no more memory than the limit had granted, but must not evict before all of it is done.
         owner.walk = Some(Walk::default());
         owner.heap.page_limit = u64::MAX;
