@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[int, str]] = {
     "replication": (1_000_000, "A primary and its replica against a Redis pair: rate, lag, acknowledged writes, full copy."),
     "persistence": (2_000_000, "Snapshots, restarts and the append-only file on this disk, against Redis on the same."),
     "memory": (10_000_000, "Bytes per key above key and value, against Redis."),
+    "collections": (1_000_000, "Reads of small collections against redis-py, memory of many small ones and a large one against Redis."),
     "growth": (10_000_000, "Longest single SET while the cache grows from nothing."),
     "contention": (1_000, "Reads of keys that the owner overwrites without pause."),
     "attach": (10_000_000, "Time to map a warm region, and the cost of a log record."),

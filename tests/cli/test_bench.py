@@ -8,7 +8,7 @@ from shmcache.cli.bench.suite import BENCHMARKS
 from shmcache.cli.bench.timing import percentiles
 
 
-@pytest.mark.parametrize("name", ["memory", "growth", "contention", "attach", "local", "network", "persistence"])
+@pytest.mark.parametrize("name", ["memory", "collections", "growth", "contention", "attach", "local", "network", "persistence"])
 def test_benchmark_gives_rows(name: str, redis_server_program: str, memcached_program: str, request: pytest.FixtureRequest):
     """Each benchmark measures something, with every peer present."""
     rows = importlib.import_module(f"shmcache.cli.bench.{name}").run(500)

@@ -113,6 +113,11 @@ def test_slow_commands_are_noted(client):
     assert client.memory_usage("nosuch") is None
 
 
+def test_any_error_on_demand(client):
+    with pytest.raises(redis.BusyLoadingError, match="fake"):
+        client.execute_command("DEBUG", "ERROR", "LOADING fake message")
+
+
 def test_with_a_threshold_of_zero_all_are_noted(client):
     client.config_set("slowlog-log-slower-than", 0)
     try:

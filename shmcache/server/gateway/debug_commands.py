@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from ...client.local import read
-from ...errors import CommandFailed, ShmcacheError
+from ...errors import CommandFailed, ResponseError, ShmcacheError
 from . import asking
 from .arguments import integer, word
 from .connection import Connection
@@ -104,6 +104,10 @@ async def debug(client: Connection, args: list[bytes]) -> Any:
             await asyncio.sleep(max(0.0, seconds))
             client.gateway.slowlog.note(seconds, args, client.peer, client.name)
             return "OK"
+        case "ERROR" if len(args) == 3:
+            # For tests of clients: any error that a server could give.
+            code, _, text = args[2].decode("utf-8", "replace").partition(" ")
+            raise ResponseError(code, text)
         case "OBJECT" if len(args) >= 3:
             return await _object(client, args[2])
         case "SET-ACTIVE-EXPIRE" | "JMAP" | "QUICKLIST-PACKED-THRESHOLD" | "REPLYBUFFER" | "SET-DISABLE-DENY-SCRIPTS" | "STRINGMATCH-LEN":
@@ -119,7 +123,7 @@ async def debug(client: Connection, args: list[bytes]) -> Any:
             stats = await asking.call_workers(client.gateway, "stats")
             return f"{sum(shard.get('last_stamp', 0) for shard in stats) & ((1 << 160) - 1):040x}"
         case "HELP":
-            return ["DEBUG <subcommand> [<arg> ...]. Subcommands: SLEEP, OBJECT, SET-ACTIVE-EXPIRE, PROTOCOL, RELOAD, HELP"]
+            return ["DEBUG <subcommand> [<arg> ...]. Subcommands: SLEEP, OBJECT, ERROR, SET-ACTIVE-EXPIRE, PROTOCOL, RELOAD, HELP"]
     raise unknown_subcommand(args)
 
 
