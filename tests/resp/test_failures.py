@@ -183,6 +183,17 @@ def test_two_instances_do_not_share_a_port(instance):
         pass
 
 
+def test_subscribers_who_want_no_replies_get_their_messages(instance):
+    """As Redis: that a subscription is in force is told like a message."""
+    one = Wire(instance.resp_port)
+    one.ask(b"CLIENT REPLY OFF\r\nSUBSCRIBE quiet\r\n", b"*3\r\n$9\r\nsubscribe\r\n$5\r\nquiet\r\n:1\r\n")
+    with redis.Redis(port=instance.resp_port) as other:
+        assert other.publish("quiet", "hello") == 1
+    message = b"*3\r\n$7\r\nmessage\r\n$5\r\nquiet\r\n$5\r\nhello\r\n"
+    assert one.read(len(message)) == message
+    one.close()
+
+
 def test_reply_off_and_skip(instance):
     one = Wire(instance.resp_port)
     one.ask(b"CLIENT REPLY SKIP\r\nPING\r\nECHO a\r\n", b"$1\r\na\r\n")

@@ -56,9 +56,13 @@ def accesses(row: Described, args: list[Any]) -> Iterator[tuple[bytes, int]]:
         return
     first, rest = _kinds(row, args)
     yield from zip(keys_in(row, args), itertools.chain((first,), itertools.repeat(rest)), strict=False)
-    for place, word in enumerate(args[2:-1], 2) if name in _STORING else ():
-        if word.upper() in _STORING[name]:
-            yield args[place + 1], WRITE
+    yield from ((key, WRITE) for key in stored_in(row, args))
+
+
+def stored_in(row: Described, args: list[Any]) -> list[bytes]:
+    """Keys that an option says to store at; of several the last one counts."""
+    words = _STORING.get(row.name, ())
+    return [args[place + 1] for place, word in enumerate(args[2:-1], 2) if words and word.upper() in words]
 
 
 def keys_in(row: Described, args: list[Any]) -> list[Any]:

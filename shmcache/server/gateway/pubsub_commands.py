@@ -16,8 +16,8 @@ _FLAGS = ("pubsub", "noscript", "loading", "stale", "no_multi")
 
 def _tell(client: Connection, what: bytes, name: bytes | None, kind: bytes) -> None:
     channels, patterns, shards = client.subscriber.counts if client.subscriber is not None else (0, 0, 0)
-    if not client.muted:
-        client.push(Push([what, name, shards if kind == SHARD else channels + patterns]))
+    # Also to one that asked for silence by CLIENT REPLY OFF, as Redis does: this is a message, not a reply.
+    client.push(Push([what, name, shards if kind == SHARD else channels + patterns]))
 
 
 def _subscribing(what: bytes, kind: bytes) -> Handler:

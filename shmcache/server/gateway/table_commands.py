@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from ...errors import CommandFailed
 from ...protocol.channels import compile_glob
+from ..acl.keys import stored_in
 from .arguments import word
 from .connection import Connection
 from .replies import Members
@@ -97,6 +98,6 @@ def _keys(args: list[bytes]) -> list[bytes]:
         raise CommandFailed("ERR", "Invalid command specified")
     if not row.takes(args):
         raise CommandFailed("ERR", "Invalid number of arguments specified for command")
-    if not (keys := row.keys_in(args)):
+    if not (keys := [*row.keys_in(args), *stored_in(row, args)[-1:]]):
         raise CommandFailed("ERR", "The command has no key arguments")
     return keys
