@@ -312,6 +312,19 @@ def test_a_worker_that_dies_leaves_nothing_of_a_script(one: redis.Redis, instanc
     one.function_flush()
 
 
+def test_functions_are_called_in_any_case(one: redis.Redis):
+    """As in Redis 7: within one library names may differ by their case, between two they may not."""
+    one.function_load("#!lua name=first\nredis.register_function('aBc', function() return 'x' end)")
+    assert one.fcall("ABC", 0) == one.fcall("abc", 0) == b"x"
+    with pytest.raises(redis.ResponseError, match="Function abc already exists"):
+        one.function_load("#!lua name=second\nredis.register_function('abc', function() return 1 end)")
+    assert one.function_load("#!lua name=third\nredis.register_function('z', function() return 1 end) redis.register_function('Z', function() return 2 end)")
+    assert one.function_delete("third")
+    with pytest.raises(redis.ResponseError, match="Function not found"):
+        one.fcall("z", 0)
+    assert one.function_delete("first")
+
+
 def test_a_function_of_lua_that_does_not_end(one: redis.Redis):
     one.set("hanging", 1)
     script = "redis.call('incr', KEYS[1]) return ('a'):rep(100):find(('a?'):rep(100) .. ('a'):rep(100))"

@@ -71,6 +71,7 @@ class Functions:
         self._seen: tuple[int, ...] | None = ()
         self._libraries: dict[str, Library] = {}
         self._by_name: dict[str, Function] = {}
+        """By the name in lower case: functions are called in any."""
 
     def forget(self) -> None:
         """Lua has begun anew: load all of them again when they are needed."""
@@ -87,8 +88,9 @@ class Functions:
             texts = check(self._file.read())
         except (OSError, ValueError) as error:
             raise CommandFailed("ERR", f"the libraries cannot be read: {error}") from None
-        for name in self._by_name:
-            lua.drop(name)
+        for library in self._libraries.values():
+            for function in library.functions:
+                lua.drop(function.name)
         self._libraries, self._by_name = {}, {}
         for text in texts:
             self._load(lua, text)
@@ -106,7 +108,7 @@ class Functions:
     def find(self, lua: Runtime, name: str) -> Function:
         """Raises CommandFailed."""
         self.refresh(lua)
-        function = self._by_name.get(name)
+        function = self._by_name.get(name.lower())
         if function is None:
             raise CommandFailed("ERR", "Function not found")
         return function
@@ -117,7 +119,7 @@ class Functions:
         old = self._libraries.get(name)
         if old is not None and not replace:
             raise CommandFailed("ERR", f"Library '{name}' already exists")
-        theirs = self._by_name.keys() - {function.name for function in (old.functions if old else ())}
+        theirs = self._by_name.keys() - {function.name.lower() for function in (old.functions if old else ())}
         found: dict[str, Function] = {}
 
         def register(function: str, description: str, flags: list[str]) -> str | None:
@@ -141,20 +143,20 @@ class Functions:
             raise CommandFailed("ERR", f"Error registering functions: {failed.code} {failed.message}".replace("functions: ERR ERR", "functions: ERR"))
         if not found:
             raise CommandFailed("ERR", "No functions registered")
-        clash = next((function for function in found if function in theirs), None)
+        clash = next((function for function in found if function.lower() in theirs), None)
         if clash is not None:
             raise CommandFailed("ERR", f"Function {clash} already exists")
         self._remove(lua, name)
         lua.accept()
         library = self._libraries[name] = Library(name, text, list(found.values()))
-        self._by_name |= found
+        self._by_name |= {function.name.lower(): function for function in found.values()}
         return library
 
     def _remove(self, lua: Runtime, name: str) -> None:
         old = self._libraries.pop(name, None)
         for function in old.functions if old else ():
             lua.drop(function.name)
-            del self._by_name[function.name]
+            self._by_name.pop(function.name.lower(), None)
 
     def _check_room(self, more: int) -> None:
         if len(self._libraries) >= LIBRARIES_MAX or more + sum(len(one.text) for one in self._libraries.values()) > LIBRARIES_BYTES_MAX:
