@@ -1,6 +1,7 @@
 """EVAL, SCRIPT, FUNCTION, FCALL on the RESP port, beside a real Redis where there is one."""
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -310,6 +311,24 @@ def test_a_worker_that_dies_leaves_nothing_of_a_script(one: redis.Redis, instanc
         # A busy machine takes its time to start a worker.
         wait_until(lambda key=key: outcome(one, "FCALL", "seven", 1, key) == 7, 30)
     one.function_flush()
+
+
+def test_words_of_the_first_line_and_of_function(one: redis.Redis):
+    body = "\nredis.register_function('quoted', function() return 1 end)"
+    assert one.function_load('#!lua name="in_quotes"' + body) == b"in_quotes"
+    dumped = one.function_dump()
+    for words, text in [
+        (["LOAD", '#!lua name="open' + body], "Invalid library metadata"),
+        (["LOAD", "#! name=x" + body], "Engine '' not found"),
+        (["LIST", "WITHCODE", "WITHCODE"], "Unknown argument WITHCODE"),
+        (["LIST", "LIBRARYNAME", "a", "LIBRARYNAME", "b"], "Unknown argument LIBRARYNAME"),
+        (["RESTORE", dumped], "Library in_quotes already exists"),
+        (["RESTORE", dumped, "APPEND", "x"], "unknown subcommand or wrong number of arguments for 'RESTORE'. Try FUNCTION HELP."),
+        (["FLUSH", "SYNC", "x"], "unknown subcommand or wrong number of arguments for 'FLUSH'. Try FUNCTION HELP."),
+    ]:
+        with pytest.raises(redis.ResponseError, match=re.escape(text)):
+            one.execute_command("FUNCTION", *words)
+    assert one.function_delete("in_quotes")
 
 
 def test_functions_are_called_in_any_case(one: redis.Redis):

@@ -30,6 +30,8 @@ _ACCEPTED: Final = {
     "zset-max-listpack-value": "64",
     "zset-max-ziplist-entries": "128",
     "zset-max-ziplist-value": "64",
+    "hll-sparse-max-bytes": "3000",
+    "client-query-buffer-limit": "1073741824",
     "lazyfree-lazy-eviction": "no",
     "lazyfree-lazy-expire": "no",
     "lazyfree-lazy-server-del": "no",

@@ -5,6 +5,7 @@ another one. So a library is there for all shards at once, and after a worker wa
 """
 
 import re
+import shlex
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,8 +46,12 @@ def library_head(text: bytes) -> tuple[str, bytes]:
     if not text.startswith(b"#!"):
         raise CommandFailed("ERR", "Missing library metadata")
     line, _, rest = text.partition(b"\n")
-    words = line[2:].decode("utf-8", "replace").split()
-    engine = words[0] if words else ""
+    try:
+        # A name may stand in quotes.
+        words = shlex.split(line.decode("utf-8", "replace"))
+    except ValueError:
+        raise CommandFailed("ERR", "Invalid library metadata") from None
+    engine = words[0][2:]
     name = None
     for word in words[1:]:
         if not word.lower().startswith("name="):
@@ -200,6 +205,8 @@ class Functions:
                 raise ResponseError("NOTBUSY", "No scripts in execution right now.")
             case "HELP":
                 return list(_HELP)
+        if (word == "FLUSH" and rest) or (word == "RESTORE" and len(rest) > 2):
+            raise CommandFailed("ERR", f"unknown subcommand or wrong number of arguments for '{args[1].decode('latin-1')}'. Try FUNCTION HELP.")
         if word in ("LOAD", "DELETE", "FLUSH", "STATS", "DUMP", "RESTORE", "KILL"):
             raise CommandFailed("ERR", f"wrong number of arguments for 'function|{word.lower()}' command")
         raise CommandFailed("ERR", f"unknown subcommand '{args[1].decode('utf-8', 'replace')}'. Try FUNCTION HELP.")
@@ -221,9 +228,9 @@ class Functions:
         left = list(rest)
         while left:
             option = left.pop(0)
-            if option.upper() == b"WITHCODE":
+            if option.upper() == b"WITHCODE" and not with_code:
                 with_code = True
-            elif option.upper() == b"LIBRARYNAME":
+            elif option.upper() == b"LIBRARYNAME" and pattern is None:
                 if not left:
                     raise CommandFailed("ERR", "library name argument was not given")
                 pattern = compile_glob(left.pop(0))
@@ -256,6 +263,8 @@ class Functions:
                     self._remove(lua, name)
             for text in texts:
                 self._check_room(len(text))
+                if policy != b"REPLACE" and (name := library_head(text)[0]) in self._libraries:
+                    raise CommandFailed("ERR", f"Library {name} already exists")
                 self._load(lua, text, replace=policy == b"REPLACE")
         except ResponseError:
             for name in list(self._libraries):
