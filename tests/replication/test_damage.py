@@ -18,7 +18,7 @@ from tests.support.small_disk import small_disk
 
 ROUTER, RELAY, LOG = 7400, 7410, 7411
 NONE = Damage()
-ANSWERS_S_MAX = 20.0
+ANSWERS_S_MAX = 60.0
 """Until a replica has everything, through a wire that damages one answer in five."""
 
 
