@@ -91,7 +91,9 @@ impl Mapping {
         let mut words = out.chunks_exact_mut(8);
         let mut place = at;
         for chunk in &mut words {
-            chunk.copy_from_slice(&self.word_unchecked(place).load(Ordering::Relaxed).to_le_bytes());
+            // An array: the compiler does not see by itself that a chunk's copy is one move.
+            let chunk: &mut [u8; 8] = chunk.try_into().expect("eight bytes");
+            *chunk = self.word_unchecked(place).load(Ordering::Relaxed).to_le_bytes();
             place += WORD;
         }
         let rest = words.into_remainder();
