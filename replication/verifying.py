@@ -7,17 +7,21 @@ arrives, what is really different stays.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from shmcache._engine import Reader
+from shmcache._engine import Busy, Reader
+from shmcache.errors import ResponseError
 from shmcache.protocol.attach import open_reader
 from shmcache.protocol.directory import SLOTS, Directory
 
 _ROUNDS: Final = 5
 _PAUSE_S: Final = 0.3
 _ENTRIES_MAX: Final = 1_000_000
+_BUSY_TRIES: Final = 50
+_BUSY_PAUSE_S: Final = 0.02
+_Result = TypeVar("_Result")
 
 Ask = Callable[[str, dict[str, Any]], Any]
 """(Call, arguments) -> result, of the other instance's relay."""
@@ -53,8 +57,8 @@ def compare(instance: str, their_shards: int, ask: Ask, most: int) -> Comparison
         if round_:
             time.sleep(_PAUSE_S)
         now_ms = time.time_ns() // 1_000_000
-        ours = _total(reader.slot_digests(shard, now_ms) for shard in range(shards))
-        theirs = _total(ask("digests", {"shard": shard, "now_ms": now_ms})["digests"] for shard in range(their_shards))
+        ours = _total(_patiently(reader.slot_digests, shard, now_ms) for shard in range(shards))
+        theirs = _total(_patiently(ask, "digests", {"shard": shard, "now_ms": now_ms})["digests"] for shard in range(their_shards))
         differing &= {int(slot) for slot in np.flatnonzero(ours != theirs)}
         if not differing:
             break
@@ -62,6 +66,20 @@ def compare(instance: str, their_shards: int, ask: Ask, most: int) -> Comparison
     if not differing:
         return Comparison(keys, 0, [])
     return Comparison(keys, len(differing), _name(reader, shards, their_shards, ask, differing, most))
+
+
+def _patiently(call: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Its result; asked again while a writer keeps a bucket, which it may have lost its core in the middle of changing. Raises what it raises."""
+    for _ in range(_BUSY_TRIES):
+        try:
+            return call(*arguments)
+        except Busy:
+            pass
+        except ResponseError as error:
+            if error.code != "BUSY":
+                raise
+        time.sleep(_BUSY_PAUSE_S)
+    return call(*arguments)
 
 
 def _total(digests: Any) -> Any:
@@ -82,10 +100,11 @@ def _name(reader: Reader, shards: int, their_shards: int, ask: Ask, slots: set[i
     ours: dict[bytes, int] = {}
     theirs: dict[bytes, int] = {}
     for shard in range(shards):
-        ours |= {key: digest for key, _, _, digest in reader.slot_entries(shard, bytes(bits), now_ms, _ENTRIES_MAX)}
+        entries = _patiently(reader.slot_entries, shard, bytes(bits), now_ms, _ENTRIES_MAX)
+        ours |= {key: digest for key, _, _, digest in entries}
     for shard in range(their_shards):
         arguments = {"shard": shard, "slots": bytes(bits), "now_ms": now_ms, "most": _ENTRIES_MAX}
-        theirs |= {key: digest for key, _, _, digest in ask("entries", arguments)["entries"]}
+        theirs |= {key: digest for key, _, _, digest in _patiently(ask, "entries", arguments)["entries"]}
     found = []
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):

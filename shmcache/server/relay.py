@@ -299,6 +299,9 @@ class RelayProcess:
                 raise ProtocolError("a relay answers control calls only")
             call, arguments = codec.decode_control(message[-1])
             result = self._calls.carry_out(call, arguments, route, reply, trusted=socket is self._admin)
+        except _engine.Busy as error:
+            # Nothing was done: whoever asks again is answered.
+            return reply(ResponseError("BUSY", str(error)))
         except (ShmcacheError, _engine.EngineError) as error:
             return reply(error)
         except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
