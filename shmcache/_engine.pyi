@@ -376,7 +376,8 @@ class LogRecord(NamedTuple):
     more: bool
     """More records of the same atomic group follow."""
     type: str
-    """Kind of a `set`'s value: `string`, `hash`, `list`, `set`, `zset`; `part` for a part of a large collection. `string` where there is no value."""
+    """Kind of a `set`'s value: `string`, `hash`, `list`, `set`, `zset`; `part` for a part of a large collection. `string` where there is no value;
+    of a `changed` the collection's kind."""
     event: str
     """What the change is called in messages about keys: a name of `EVENTS`, or empty."""
 

@@ -103,6 +103,11 @@ def key_positions(spec: CommandSpec, args: Args) -> Sequence[int]:
     return [*fixed, *range(first, min(first + max(0, count), end))]
 
 
+def keys_in(spec: CommandSpec, args: Args) -> list[Any]:
+    """The keys of a command; none where their number is wrong."""
+    return [args[at] for at in key_positions(spec, args)]
+
+
 def is_repeatable(args: Args) -> bool:
     """Whether the command may be sent again when its answer was lost.
 

@@ -236,9 +236,12 @@ class Service:
         self._reply(message, header, result)
 
     def _reply(self, message: list[bytes], header: frames.Header, result: Any) -> None:
-        message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
-        message[-1] = codec.encode_results([result])
-        self._send(message)
+        self._send(self._answered(message, header, result))
+
+    def _answered(self, message: list[bytes], header: frames.Header, result: Any) -> list[bytes]:
+        """The reply to a control call."""
+        head = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
+        return [*message[:-2], head, codec.encode_results([result])]
 
     # --- transactions over several shards -----------------------------------------------------------
     def _part(self, call: str, message: list[bytes], header: frames.Header, arguments: dict[str, Any]) -> None:
@@ -261,9 +264,7 @@ class Service:
         is_committed = preparing.commit(arguments)
         if not is_committed or not waits:
             return self._reply(message, header, is_committed)
-        message[-2] = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
-        message[-1] = codec.encode_results([is_committed])
-        return self._hold(message, header, ack, options)
+        return self._hold(self._answered(message, header, is_committed), header, ack, options)
 
     def _hold_shard(self) -> None:
         """As long as a part is held only what ends it is answered; all else waits, in its order."""
@@ -290,8 +291,7 @@ class Service:
         """Answer with the number of replicas that have all that is in the log now, when it is reached or too late."""
 
         def release(have: int, _wanted: int, _is_durable: bool) -> None:
-            head = frames.pack_header(0, header.slot, self._epoch, header.request_id, 0)
-            self._send([*message[:-2], head, codec.encode_results([have])])
+            self._reply(message, header, have)
 
         ack = self._replicating.ack_of({"ack": arguments["replicas"]})
         self._replicating.hold(ack, {"ack_timeout_ms": arguments["timeout_ms"]}, release)

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
-from ...protocol.commands import key_positions
+from ...protocol.commands import keys_in
 
 READ: Final = 1
 WRITE: Final = 2
@@ -20,7 +20,6 @@ class Described(Protocol):
     def name(self) -> str: ...
     @property
     def flags(self) -> frozenset[str]: ...
-
 
 
 _WRITE_ONLY: Final = frozenset(
@@ -55,7 +54,7 @@ def accesses(row: Described, args: list[Any]) -> Iterator[tuple[bytes, int]]:
         yield from ((key, both) for key in _counted(args, _NUMKEYS[name]))
         return
     first, rest = _kinds(row, args)
-    yield from zip(keys_in(row, args), itertools.chain((first,), itertools.repeat(rest)), strict=False)
+    yield from zip(keys_in(row, args), itertools.chain((first,), itertools.repeat(rest)), strict=False)  # type: ignore[arg-type]
     yield from ((key, WRITE) for key in stored_in(row, args))
 
 
@@ -63,11 +62,6 @@ def stored_in(row: Described, args: list[Any]) -> list[bytes]:
     """Keys that an option says to store at; of several the last one counts."""
     words = _STORING.get(row.name, ())
     return [args[place + 1] for place, word in enumerate(args[2:-1], 2) if words and word.upper() in words]
-
-
-def keys_in(row: Described, args: list[Any]) -> list[Any]:
-    """The keys of a command; none where their number is wrong."""
-    return [args[at] for at in key_positions(row, args)]  # type: ignore[arg-type]
 
 
 def reads_by_content(row: Described, args: list[Any]) -> bool:

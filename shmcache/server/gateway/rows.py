@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import CommandFailed
-from ...protocol.commands import TABLE, CommandSpec, key_positions
+from ...protocol.commands import TABLE, CommandSpec, keys_in
 
 Handler = Callable[[Any, list[Any]], Any]
 """(Connection, command) -> value, or a coroutine that is awaited when all earlier commands of the connection have been answered."""
@@ -49,9 +49,7 @@ class Row:
     def keys_in(self, args: list[Any]) -> list[Any]:
         """The keys of a command; none where their number is wrong."""
         # A row says where keys are as a row of the command table does.
-        return [args[at] for at in key_positions(self, args)]  # type: ignore[arg-type]
-
-
+        return keys_in(self, args)  # type: ignore[arg-type]
 
 
 def _of_engine(spec: CommandSpec) -> Row:

@@ -268,11 +268,7 @@ impl Owner {
             match pending.offset {
                 Some(offset) => {
                     let meta = Meta(self.map.load(offset.0 + WORD));
-                    let deadline = if meta.has_deadline() {
-                        self.map.load(offset.0 + 2 * WORD)
-                    } else {
-                        0
-                    };
+                    let deadline = self.deadline_at(offset, meta);
                     // The slice borrows the map only, but the method takes all of self: copy. Groups are not the hot path.
                     let value = self.map.slice(offset.0 + meta.value_at(), meta.value_bytes()).to_vec();
                     self.stage_set(key, &value, offset, pending.origin, deadline, more);

@@ -242,12 +242,8 @@ impl Owner {
 
     /// Of a hash's field, unix ms; 0 = none.
     pub fn item_deadline(&self, item: Item) -> u64 {
-        let meta = Meta(self.map.load(item.at + WORD));
-        if meta.has_deadline() {
-            self.map.load(item.at + 2 * WORD)
-        } else {
-            0
-        }
+        let offset = Offset(item.at);
+        self.deadline_at(offset, self.meta_of(offset))
     }
 
     /// False for a hash's field whose deadline has passed, and that is not reclaimed yet.
@@ -299,14 +295,9 @@ impl Owner {
 
     /// Whether the entry is this collection's root as it is to be, but for its stamp. (Not a stale one: a sync may find it or miss it.)
     fn is_root_of(&self, found: &Found, large: &Large) -> bool {
-        let deadline = if found.meta.has_deadline() {
-            self.map.load(found.offset.0 + 2 * WORD)
-        } else {
-            0
-        };
         found.meta.kind_code() == large.kind as u8
             && !found.meta.is_stale()
-            && deadline == large.deadline
+            && self.deadline_at(found.offset, found.meta) == large.deadline
             && root_id(value_at(&self.map, found.offset.0)) == Some(large.id)
     }
 

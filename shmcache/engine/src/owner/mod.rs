@@ -276,8 +276,14 @@ impl Owner {
     /// Unix ms; 0 = none.
     #[inline]
     pub fn deadline(&self, entry: &Entry) -> u64 {
-        if entry.meta.has_deadline() {
-            self.map.load(entry.offset.0 + 2 * WORD)
+        self.deadline_at(entry.offset, entry.meta)
+    }
+
+    /// The deadline of an entry, unix ms; 0 = none.
+    #[inline]
+    fn deadline_at(&self, offset: Offset, meta: Meta) -> u64 {
+        if meta.has_deadline() {
+            self.map.load(offset.0 + 2 * WORD)
         } else {
             0
         }

@@ -306,44 +306,36 @@ impl Owner {
 
     /// Steps 2 to 4 of a deadline that changes in place.
     pub(super) fn change_deadline(&mut self, key: &[u8], place: Place, offset: Offset, deadline: u64, origin: Origin) {
-        self.log.stage(Record {
-            seq: 0,
-            stamp: origin.stamp,
-            epoch: self.epoch,
-            node: origin.node,
-            effect: Effect::Deadline,
-            kind: Kind::String,
-            event: self.event,
-            more: false,
-            deadline,
-            key,
-            value: &[],
-        });
-        self.log.commit();
-        pass(FailPoint::LogPublished);
-        self.store_stamp(place, offset, Some(deadline), origin);
-        self.applied();
+        self.change_in_place(key, Kind::String, place, offset, Some(deadline), origin);
     }
 
     /// Steps 2 to 4 of a new stamp for the root of a large collection, which says that its parts have changed.
     pub(super) fn change_root(&mut self, key: &[u8], found: &Found, origin: Origin) {
+        self.change_in_place(key, found.meta.kind(), found.place, found.offset, None, origin);
+        self.evictor.touch(&self.hints, self.index.mark_at(found.place.at));
+    }
+
+    /// An entry's new stamp, and deadline if it gets one; its value stays.
+    fn change_in_place(&mut self, key: &[u8], kind: Kind, place: Place, offset: Offset, deadline: Option<u64>, origin: Origin) {
         self.log.stage(Record {
             seq: 0,
             stamp: origin.stamp,
             epoch: self.epoch,
             node: origin.node,
-            effect: Effect::Changed,
-            kind: found.meta.kind(),
+            effect: match deadline {
+                Some(_) => Effect::Deadline,
+                None => Effect::Changed,
+            },
+            kind,
             event: self.event,
             more: false,
-            deadline: 0,
+            deadline: deadline.unwrap_or(0),
             key,
             value: &[],
         });
         self.log.commit();
         pass(FailPoint::LogPublished);
-        self.store_stamp(found.place, found.offset, None, origin);
-        self.evictor.touch(&self.hints, self.index.mark_at(found.place.at));
+        self.store_stamp(place, offset, deadline, origin);
         self.applied();
     }
 
